@@ -1,0 +1,91 @@
+"""What every engine is: something that follows the journal and answers SPARQL.
+
+The index is one of two implementations of `Engine`: `embedded` (an Oxigraph store of our own) and `remote` (any SPARQL 1.1
+server). Callers hold an `Engine` and do not know which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import IO, Literal, Protocol
+
+from kg import lexis
+from kg.journal import Journal
+from kg.terms import KINDS, PREFIXES
+
+Kind = Literal["boolean", "solutions", "triples"]
+
+#: Names of result formats, as SPARQL's and RDF's registrations abbreviate them.
+SOLUTION_FORMATS = ("json", "xml", "csv", "tsv")
+TRIPLE_FORMATS = ("ttl", "nt", "rdf")
+
+
+@dataclass(frozen=True)
+class Query:
+    """A SPARQL query and how its answer is to be written.
+
+    `solutions` is the format for SELECT and ASK, `triples` for CONSTRUCT and DESCRIBE; None where the caller can take none.
+    Without `default_graphs` the default graph is the union of all graphs. `timeout` is in seconds and can only shorten the
+    engine's own limit. `base` resolves relative IRIs and gives `actor:russia` its meaning.
+    """
+
+    text: str
+    base: str | None = None
+    default_graphs: tuple[str, ...] = ()
+    named_graphs: tuple[str, ...] = ()
+    solutions: str | None = "json"
+    triples: str | None = "nt"
+    timeout: float | None = None
+
+    def supplied_prefixes(self) -> dict[str, str]:
+        """The common prefixes that the text uses and does not declare: the vocabulary's, and one for each kind of document."""
+        common = {**PREFIXES, **({kind: f"{self.base}{kind}/" for kind in KINDS} if self.base else {})}
+        return {name: common[name] for name in sorted(lexis.undeclared_prefixes(self.text) & common.keys())}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer. `revision` is the batch it was read at; `format` is one of the formats above.
+
+    `prefixes` names the prefixes that were supplied. The body is in memory, or in a file that no longer has a name: read it with `chunks`, once.
+    """
+
+    kind: Kind
+    format: str
+    revision: int
+    length: int
+    body: bytes | IO[bytes] = field(repr=False)
+    prefixes: tuple[str, ...] = ()
+
+    def chunks(self, size: int = 65_536) -> Iterator[bytes]:
+        """The body in pieces of at most `size` bytes; `length` bytes in all."""
+        if isinstance(self.body, bytes):
+            yield self.body
+            return
+        with self.body as file:
+            while piece := file.read(size):
+                yield piece
+
+    def read(self) -> bytes:
+        """The whole body."""
+        return b"".join(self.chunks())
+
+
+class Engine(Protocol):
+    """Follows one journal and answers queries about what it has seen of it."""
+
+    def reached(self) -> int:
+        """The newest batch that queries see."""
+
+    def follow(self, journal: Journal, wait: float = 30.0) -> int:
+        """Bring queries up to the journal's end, within `wait` seconds; the batch then reached.
+
+        Raises `IndexBehind` when that time did not suffice.
+        """
+
+    def answer(self, query: Query) -> Answer:
+        """Evaluate a query on one state of the graph. Raises a `QueryError` or `Overloaded`; an answer is whole."""
+
+    def close(self) -> None:
+        """End all processes and release the files. Idempotent."""

@@ -1,0 +1,271 @@
+"""Everything that can go wrong and that a caller can do something about.
+
+Hides nothing and knows no HTTP: `kg.web` maps this tree to statuses, `kg.cli` to exit codes. The first line of a
+class's docstring is its title for people, the rest is its page in the documentation (`/errors`).
+
+    KgError
+    ├── ConfigurationError
+    │   ├── BaseMismatch
+    │   ├── NewerFormat
+    │   └── DirectoryInUse
+    ├── RequestError
+    │   ├── NotAcceptable
+    │   ├── UnsupportedMediaType
+    │   └── MethodNotAllowed
+    ├── DocumentError
+    │   ├── MalformedDocument
+    │   ├── DocumentTooLarge
+    │   ├── UnplaceableDocument
+    │   ├── TangledBlankNodes
+    │   └── RemoteReference
+    ├── Rejected
+    ├── NotFound
+    ├── QueryError
+    │   ├── MalformedQuery
+    │   ├── ServiceRefused
+    │   ├── QueryTimeout
+    │   ├── QueryMemoryExceeded
+    │   ├── ResultTooLarge
+    │   └── QueryProcessDied
+    ├── Overloaded
+    └── StorageError
+        └── IndexBehind
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kg.gate import Report
+
+
+class KgError(Exception):
+    """The service could not do what was asked.
+
+    Every error says what to mend. `detail` is a sentence for people, `facts` what a program needs of the case.
+    """
+
+    def __init__(self, detail: str, **facts: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.facts: dict[str, Any] = {name: value for name, value in facts.items() if value is not None}
+
+    @classmethod
+    def name(cls) -> str:
+        """The stable name of this kind of error, its anchor in the documentation: `malformed-query`."""
+        words = "".join(f"-{c.lower()}" if c.isupper() else c for c in cls.__name__)
+        return words.lstrip("-")
+
+    @classmethod
+    def title(cls) -> str:
+        """The first line of the documentation of this kind of error, without its full stop."""
+        return (cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
+
+    @classmethod
+    def tree(cls) -> Iterator[type[KgError]]:
+        """This kind of error and every kind below it, parents first."""
+        yield cls
+        for kind in cls.__subclasses__():
+            yield from kind.tree()
+
+
+class ConfigurationError(KgError):
+    """A setting cannot be used.
+
+    The message names the setting, what was given and what is allowed.
+    """
+
+
+class BaseMismatch(ConfigurationError):
+    """The data directory belongs to another base IRI.
+
+    The base is chosen when a data directory is created, because every IRI in it starts with it. Start the service
+    without `--base`, or with the one that the message names, or choose another directory with `--data`.
+    """
+
+
+class NewerFormat(ConfigurationError):
+    """The data directory was written by a newer version.
+
+    Nothing was changed. Install the version that wrote it, or a later one.
+    """
+
+
+class DirectoryInUse(ConfigurationError):
+    """Another process serves this data directory.
+
+    One directory has one server. Stop the other process, which the message names, or choose another directory.
+    """
+
+
+class RequestError(KgError):
+    """The request does not follow the protocol.
+
+    The message says which parameter or header is missing, repeated or not understood.
+    """
+
+
+class NotAcceptable(RequestError):
+    """None of the media types asked for can be had.
+
+    `available` lists those that can. Ask for one of them in `Accept`, or leave the header out.
+    """
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is in a media type that is not read here.
+
+    `supported` lists those that are. Name the right one in `Content-Type`; for a file, by its suffix.
+    """
+
+
+class MethodNotAllowed(RequestError):
+    """This address does not take that method.
+
+    `Allow` lists the methods it takes.
+    """
+
+
+class DocumentError(KgError):
+    """A document could not be read.
+
+    Nothing was stored. The message says what to mend, with line and column where they are known.
+    """
+
+
+class MalformedDocument(DocumentError):
+    """The text is not well-formed RDF.
+
+    `line` and `column` count from 1 and say where reading stopped. Nothing of the file was stored.
+    """
+
+
+class DocumentTooLarge(DocumentError):
+    """The document is over the limit.
+
+    `limit` is in bytes. A document is one article, actor, place, agreement, event or proposition: split it, or
+    let the operator raise `KG_DOCUMENT_LIMIT` (for files and bodies with many documents `KG_BATCH_LIMIT`).
+    """
+
+
+class UnplaceableDocument(DocumentError):
+    """It is not clear which document this is.
+
+    A Turtle, N-Triples or RDF/XML file holds one document, recognised by its subjects: `{base}{kind}/{slug}` and
+    hash IRIs under it. TriG, N-Quads and JSON-LD may hold many, one in each named graph, whose name is the
+    document's IRI.
+    """
+
+
+class TangledBlankNodes(DocumentError):
+    """A blank node is used from more than one place.
+
+    Blank nodes are for parts of one thing, such as a selector or a geometry. What is referred to twice, or refers
+    to itself, needs a name of its own: a hash IRI under the document's IRI.
+    """
+
+
+class RemoteReference(DocumentError):
+    """The document asks for another to be fetched.
+
+    Nothing is ever fetched from elsewhere while a document is read: put a JSON-LD context into the document or
+    name this service's own (`{base}context.jsonld`), and write XML without a document type declaration.
+    """
+
+
+class Rejected(KgError):
+    """The gate rejected the document.
+
+    Nothing was stored, neither this document nor any other of its batch. Each result of the report names the node,
+    the property and the value concerned, and how to mend it.
+    """
+
+    def __init__(self, reports: Sequence[Report]) -> None:
+        failed = [report for report in reports if not report.conforms]
+        count = sum(len(report.results) for report in failed)
+        names = ", ".join(report.document for report in failed[:3]) + (", …" if len(failed) > 3 else "")
+        super().__init__(f"{count} thing{'s' if count != 1 else ''} to mend in {names}")
+        self.reports = failed
+
+
+class NotFound(KgError):
+    """There is nothing under this address.
+
+    The document was never recorded, or it was withdrawn.
+    """
+
+
+class QueryError(KgError):
+    """The query could not be answered.
+
+    No part of an answer was sent: results are whole or an error.
+    """
+
+
+class MalformedQuery(QueryError):
+    """The query is not SPARQL 1.1.
+
+    `line` and `column` count from 1 and say where the parser stopped. Updates are not queries and go elsewhere.
+    """
+
+
+class ServiceRefused(QueryError):
+    """Queries do not reach out to other services.
+
+    `SERVICE` and `LOAD` would make this machine send requests elsewhere. Query both services from your side and
+    join there.
+    """
+
+
+class QueryTimeout(QueryError):
+    """The query took longer than it may.
+
+    `limit` is in seconds. The query was stopped and its processor time is free again. Name more of what you know
+    (a type, an actor, a date), add a `LIMIT`, or avoid patterns that are not joined to each other.
+    """
+
+
+class QueryMemoryExceeded(QueryError):
+    """The query needed more memory than it may use.
+
+    `limit` is in bytes. It was stopped. Sorting, grouping and `DISTINCT` hold their whole input: narrow it first.
+    """
+
+
+class ResultTooLarge(QueryError):
+    """The answer is larger than an answer may be.
+
+    `limit` is in bytes. No truncated answer was sent. Ask in parts, with `LIMIT` and `OFFSET` or by dates.
+    """
+
+
+class QueryProcessDied(QueryError):
+    """The process that evaluated the query died of it.
+
+    Only this request is concerned; the process has been replaced. A known cause is `ORDER BY` over values that have
+    no order among each other, such as dates with and without a time zone: order by `STR(?x)` instead.
+    """
+
+
+class Overloaded(KgError):
+    """Too many queries are waiting.
+
+    `retry_after` says in how many seconds to try again.
+    """
+
+
+class StorageError(KgError):
+    """The data directory could not be read or written.
+
+    What had been acknowledged before is kept. The message names the file and the reason.
+    """
+
+
+class IndexBehind(StorageError):
+    """The index has not yet reached this revision.
+
+    The write itself is safe in the journal. `reached` is the last revision that questions can see.
+    """

@@ -1,0 +1,297 @@
+"""Many files at once: read and judged on all cores, committed in batches, what is wrong told file by file.
+
+Hides the processes and the order of things. Promises that a batch refers only to itself and to what is in the journal, so that
+the graph is whole after each; that one wrong document keeps out only itself and what refers to it; and that loading the same
+files again changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kg.config import Config
+from kg.documents import Document
+from kg.errors import KgError, Rejected
+from kg.gate import Face, Report, judge
+from kg.journal import decode_face, encode_face
+from kg.library import Library, Receipt, read_file
+from kg.terms import Base
+
+#: Documents in a batch, roughly: a batch is closed under references, so it may be larger.
+BATCH = 500
+
+#: From this many documents on, more processes pay for their start (half a second each).
+_WORTH_PROCESSES = 24
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a file or a document in it was not taken: an error in reading it, or the gate's report. `line` counts from 1."""
+
+    path: Path
+    line: int | None
+    error: KgError | None = None
+    report: Report | None = None
+
+    def in_words(self, base: Base) -> list[str]:
+        """A line for each thing to mend, each starting with file and line as compilers write them."""
+        if self.error is not None:
+            column = self.error.facts.get("column")
+            place = (
+                f"{self.path}:{self.line}:{column}"
+                if self.line and column
+                else f"{self.path}:{self.line}"
+                if self.line
+                else str(self.path)
+            )
+            return [f"{place}: {self.error.detail}"]
+        assert self.report is not None
+        return [
+            f"{self.path}:{line}: {result.in_words(base)}"
+            if (line := find_line(self.path, result.focus, base))
+            else f"{self.path}: {result.in_words(base)}"
+            for result in self.report.results
+        ]
+
+
+@dataclass
+class Found:
+    """What the files hold: documents, where each came from, and the files or documents that cannot be used."""
+
+    documents: dict[str, Candidate] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A document as it waits: compressed, with what is needed to order it."""
+
+    iri: str
+    path: Path
+    packed: bytes
+    digest: str
+    references: frozenset[str]
+
+    def document(self) -> Document:
+        return Document(self.iri, zlib.decompress(self.packed))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a load ended. `recorded` and `unchanged` count documents, `batches` commits; `problems` are in the order of files."""
+
+    recorded: int
+    unchanged: int
+    batches: int
+    revision: int
+    problems: tuple[Problem, ...]
+
+
+class Crew:
+    """Processes that read files and judge documents beside this one; they start when there is work for them."""
+
+    def __init__(self, base: Base, config: Config) -> None:
+        self._base = base
+        self._config = config
+        self._pool: ProcessPoolExecutor | None = None
+        self._judged: dict[tuple[str, str, tuple[tuple[str, bytes], ...]], Report] = {}
+
+    def _executor(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(os.cpu_count() or 1, multiprocessing.get_context("spawn"))
+        return self._pool
+
+    def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[Candidate] | KgError]]:
+        """What is in each file, in order."""
+        if len(paths) < _WORTH_PROCESSES:
+            yield from ((path, _read(path, self._base, self._config)) for path in paths)
+            return
+        size = max(1, min(64, len(paths) // 16))
+        outcomes = self._executor().map(
+            _read, paths, itertools.repeat(self._base), itertools.repeat(self._config), chunksize=size
+        )
+        yield from zip(paths, outcomes, strict=True)
+
+    def judge(self, pairs: Sequence[tuple[Document, Mapping[str, Face]]]) -> list[Report]:
+        """The report on each document, in order; what was judged before with the same neighbours is not judged again."""
+        packed = [
+            (d.iri, d.content, tuple((iri, encode_face(face)) for iri, face in sorted(near.items())))
+            for d, near in pairs
+        ]
+        keys = [(iri, document.digest, near) for (document, _), (iri, _, near) in zip(pairs, packed, strict=True)]
+        todo = [item for item, key in zip(packed, keys, strict=True) if key not in self._judged]
+        if len(todo) < _WORTH_PROCESSES:
+            reports: Iterable[Report] = (_judge(item, self._base) for item in todo)
+        else:
+            reports = self._executor().map(_judge, todo, itertools.repeat(self._base), chunksize=8)
+        fresh = iter(reports)
+        judged = {key: self._judged[key] if key in self._judged else next(fresh) for key in keys}
+        self._judged = judged
+        return [judged[key] for key in keys]
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def crew(base: Base, config: Config) -> Iterator[Crew]:
+    """A crew for the time of a block."""
+    it = Crew(base, config)
+    try:
+        yield it
+    finally:
+        it.close()
+
+
+def _read(path: Path, base: Base, config: Config) -> list[Candidate] | KgError:
+    try:
+        found = read_file(path, base, config)
+    except KgError as error:
+        return KgError(error.detail, **error.facts)  # of plain parts, so that it travels between processes
+    return [Candidate(d.iri, path, zlib.compress(d.content), d.digest, d.references(base)) for d in found]
+
+
+def _judge(item: tuple[str, bytes, tuple[tuple[str, bytes], ...]], base: Base) -> Report:
+    iri, content, near = item
+    return judge(Document(iri, content), base, {reference: decode_face(face) for reference, face in near})
+
+
+def read_files(paths: Sequence[Path], base: Base, workers: Crew, progress: Callable[[], None] = lambda: None) -> Found:
+    """All documents of all files. A document that two files hold in different versions is a problem of the second."""
+    found = Found()
+    for path, outcome in workers.read(paths):
+        progress()
+        if isinstance(outcome, KgError):
+            found.problems.append(Problem(path, outcome.facts.get("line"), error=outcome))
+            continue
+        for candidate in outcome:
+            first = found.documents.setdefault(candidate.iri, candidate)
+            if first.digest != candidate.digest:
+                error = KgError(f"{candidate.iri} is also in {first.path}, with other contents; leave one of them out")
+                found.problems.append(Problem(path, None, error=error))
+    return found
+
+
+def batches(documents: Mapping[str, Candidate], base: Base, size: int = BATCH) -> Iterator[list[Candidate]]:
+    """The documents in batches that refer only to themselves and to batches before, in the order given where that allows it."""
+    placed: set[str] = set()
+    batch: list[Candidate] = []
+    for iri in documents:
+        stack = [iri]
+        while stack:  # everything that this one leads to, first to last
+            current = stack.pop()
+            if current in placed or current not in documents:
+                continue
+            placed.add(current)
+            batch.append(documents[current])
+            stack.extend(
+                owner for reference in sorted(documents[current].references) if (owner := base.document_of(reference))
+            )
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def load(
+    library: Library,
+    paths: Sequence[Path],
+    *,
+    agent: str,
+    note: str = "",
+    strict: bool = False,
+    on_files: Callable[[], None] = lambda: None,
+    on_documents: Callable[[int, int], None] = lambda done, of: None,
+    on_batch: Callable[[Receipt], None] = lambda receipt: None,
+) -> Summary:
+    """Write what the files hold; documents may refer to each other across files, in any order.
+
+    Without `strict`, what is wrong is left out and told in the summary. With it, everything is one batch: `Rejected` is raised
+    for a wrong document and the first problem's error for an unreadable file, and nothing is written.
+    """
+    with crew(library.base, library.config) as workers:
+        found = read_files(paths, library.base, workers, on_files)
+        if strict and found.problems:
+            raise KgError("; ".join(line for problem in found.problems for line in problem.in_words(library.base)))
+        there = library.journal.digests(found.documents)
+        todo = {iri: candidate for iri, candidate in found.documents.items() if there.get(iri) != candidate.digest}
+        unchanged = len(found.documents) - len(todo)
+        problems = list(found.problems)
+        recorded = commits = done = 0
+        on_documents(0, len(todo))
+        for batch in batches(todo, library.base, len(todo) + 1 if strict else BATCH):
+            receipt, wrong = _load_batch(library, batch, workers, agent, note, strict)
+            problems += wrong
+            done += len(batch)
+            on_documents(done, len(todo))
+            if receipt is not None and receipt.revisions:
+                recorded += len(receipt.revisions)
+                commits += 1
+                on_batch(receipt)
+    library.settle(wait=600)
+    order = {path: place for place, path in enumerate(paths)}
+    return Summary(
+        recorded, unchanged, commits, library.journal.last(), tuple(sorted(problems, key=lambda p: order[p.path]))
+    )
+
+
+def _load_batch(
+    library: Library, batch: Sequence[Candidate], workers: Crew, agent: str, note: str, strict: bool
+) -> tuple[Receipt | None, list[Problem]]:
+    """Write as much of a batch as passes; the rest as problems."""
+    left = {candidate.iri: candidate for candidate in batch}
+    problems: list[Problem] = []
+    while left:
+        try:
+            documents = [candidate.document() for candidate in left.values()]
+            return library.accept(documents, agent=agent, note=note, judge_all=workers.judge, settle=False), problems
+        except Rejected as rejection:
+            if strict:
+                raise
+            before = len(left)
+            for report in rejection.reports:
+                # A report on a document outside the batch: those in the batch that it refers to would break it.
+                outside = library.read(report.document) if report.document not in left else None
+                culprits = (
+                    [report.document] if outside is None else list(_targets(outside[0], library.base) & left.keys())
+                )
+                for iri in culprits:
+                    if iri in left:
+                        problems.append(Problem(left.pop(iri).path, None, report=report))
+            if len(left) == before:  # nothing in this batch explains it; without this we would ask for ever
+                raise
+    return None, problems
+
+
+def _targets(document: Document, base: Base) -> set[str]:
+    return {owner for reference in document.references(base) if (owner := base.document_of(reference))}
+
+
+def find_line(path: Path, iri: str, base: Base) -> int | None:
+    """The first line of a text file that opens with this node, written in full, relative, or with a prefix; counts from 1."""
+    if iri.startswith("_:"):
+        return None
+    tail = re.split(r"[#/]", iri)[-1]
+    names = (iri, iri.removeprefix(base.iri))
+    pattern = re.compile(
+        rf"\s*(?:{'|'.join(f'<{re.escape(name)}>' for name in names)}|[\w-]*:{re.escape(tail)})(?=[\s;{{]|$)"
+    )
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if pattern.match(line) or f'"{iri}"' in line:
+                    return number
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None

@@ -1,0 +1,159 @@
+"""The HTTP side: an application over one library.
+
+Hides Flask. Promises that every error is a problem document (RFC 9457), or a page where a browser asked, with the status that
+`STATUSES` gives its kind; that no page or answer makes a request to another host; and that nothing here evaluates SPARQL.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from kg import __version__
+from kg.errors import (
+    BaseMismatch,
+    ConfigurationError,
+    DocumentError,
+    DocumentTooLarge,
+    IndexBehind,
+    KgError,
+    MalformedDocument,
+    MethodNotAllowed,
+    NotAcceptable,
+    NotFound,
+    Overloaded,
+    QueryError,
+    QueryProcessDied,
+    QueryTimeout,
+    Rejected,
+    RemoteReference,
+    RequestError,
+    ResultTooLarge,
+    ServiceRefused,
+    StorageError,
+    TangledBlankNodes,
+    UnplaceableDocument,
+    UnsupportedMediaType,
+)
+from kg.library import Library
+from kg.web import documents, negotiation, pages, sparql
+
+log = logging.getLogger("kg.web")
+
+#: Kinds of error and their status; the nearest kind above decides.
+STATUSES: dict[type[KgError], int] = {
+    KgError: 400,
+    ConfigurationError: 500,
+    BaseMismatch: 500,
+    RequestError: 400,
+    NotAcceptable: 406,
+    UnsupportedMediaType: 415,
+    MethodNotAllowed: 405,
+    DocumentError: 400,
+    MalformedDocument: 400,
+    DocumentTooLarge: 413,
+    UnplaceableDocument: 400,
+    TangledBlankNodes: 400,
+    RemoteReference: 400,
+    Rejected: 422,
+    NotFound: 404,
+    QueryError: 400,
+    ServiceRefused: 403,
+    QueryTimeout: 504,
+    ResultTooLarge: 413,
+    QueryProcessDied: 500,
+    Overloaded: 503,
+    StorageError: 503,
+    IndexBehind: 503,
+}
+
+_CONTENT_SECURITY = (
+    "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+
+
+def status_of(kind: type[KgError]) -> int:
+    """The HTTP status for a kind of error."""
+    return next(STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in STATUSES)
+
+
+def create_app(library: Library) -> Flask:
+    """The application over an open library. The caller closes the library."""
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.strict_slashes = False
+    home = urlsplit(library.base.iri).path
+    app.register_blueprint(sparql.blueprint(library))
+    app.register_blueprint(pages.blueprint(library))
+    app.register_blueprint(documents.blueprint(library))
+    app.jinja_env.globals.update(version=__version__, home=home, kinds=pages.KIND_NAMES)
+
+    @app.errorhandler(KgError)
+    def known(error: KgError) -> Response:
+        status = status_of(type(error))
+        if status >= 500:
+            log.warning("%s %s: %s", request.method, request.path, error.detail)
+        return problem(type(error).name(), type(error).title(), status, error.detail, error.facts)
+
+    @app.errorhandler(HTTPException)
+    def protocol(error: HTTPException) -> Response:
+        status = error.code or 500
+        allowed = getattr(error, "valid_methods", None)
+        if status == 405:
+            methods = ", ".join(sorted(allowed or ()))
+            response = problem(
+                MethodNotAllowed.name(), MethodNotAllowed.title(), 405, f"{request.path} takes {methods}", {}
+            )
+            response.headers["Allow"] = methods
+            return response
+        if status == 413:
+            return problem(
+                RequestError.name(), "The request is too large", 413, "the body is over the limit for this address", {}
+            )
+        kind = NotFound if status == 404 else RequestError
+        detail = f"there is nothing at {request.path}" if status == 404 else str(error.description)
+        return problem(kind.name(), kind.title() if status in (400, 404) else error.name, status, detail, {})
+
+    @app.errorhandler(Exception)
+    def unknown(error: Exception) -> Response:
+        log.exception("%s %s", request.method, request.path)
+        return problem("kg-error", "The service failed", 500, "this is a fault of the service; its log tells more", {})
+
+    def problem(name: str, title: str, status: int, detail: str, facts: dict[str, Any]) -> Response:
+        if (
+            negotiation.best(request.headers.get("Accept"), ["application/problem+json", negotiation.HTML])
+            == negotiation.HTML
+        ):
+            page = render_template("error.html", name=name, title=title, status=status, detail=detail, facts=facts)
+            response = Response(page, status, mimetype="text/html")
+        else:
+            # Facts first: what RFC 9457 defines is not to be overwritten by a case's own members.
+            response = jsonify(
+                {**facts, "type": f"{library.base}errors#{name}", "title": title, "status": status, "detail": detail}
+            )
+            response.status_code = status
+            response.mimetype = "application/problem+json"
+        if status == 503:
+            response.headers["Retry-After"] = str(facts.get("retry_after", 5))
+        response.vary.add("Accept")
+        return response
+
+    @app.after_request
+    def common_headers(response: Response) -> Response:
+        headers = response.headers
+        headers.setdefault("Access-Control-Allow-Origin", "*")
+        headers.setdefault(
+            "Access-Control-Expose-Headers", "ETag, Link, Location, KG-Revision, KG-Prefixes-Added, Retry-After"
+        )
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        headers.setdefault("Referrer-Policy", "no-referrer")
+        if response.mimetype == "text/html":
+            headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY)
+        return response
+
+    return app
