@@ -137,7 +137,9 @@ def serve(settings: Config) -> None:
     os.environ["KG_DATA"] = str(settings.data.resolve())
     import multiprocessing
 
-    multiprocessing.set_start_method("spawn", force=True)  # a fork would inherit the store's threads in an unknown state
+    multiprocessing.set_start_method(
+        "spawn", force=True
+    )  # a fork would inherit the store's threads in an unknown state
     server = Granian(
         "kg.web.process:application",
         address=settings.host,
@@ -375,3 +377,7 @@ def export(settings: Config, form: str) -> None:
             if document is not None:
                 sys.stdout.buffer.write(documents.serialize(document, syntax, library.base))
         sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,8 @@ class's docstring is its title for people, the rest is its page in the documenta
     │   ├── QueryTimeout
     │   ├── QueryMemoryExceeded
     │   ├── ResultTooLarge
-    │   └── QueryProcessDied
+    │   ├── QueryProcessDied
+    │   └── CallerGone
     ├── Overloaded
     └── StorageError
         └── IndexBehind
@@ -247,6 +248,13 @@ class QueryProcessDied(QueryError):
 
     Only this request is concerned; the process has been replaced. A known cause is `ORDER BY` over values that have
     no order among each other, such as dates with and without a time zone: order by `STR(?x)` instead.
+    """
+
+
+class CallerGone(QueryError):
+    """The caller went away before the answer.
+
+    The query was stopped, and its processor time is free again. Nobody reads this error but the log.
     """
 
 

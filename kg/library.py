@@ -7,16 +7,19 @@ another changes under it; and that what `accept` returned can be read by the wri
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
+import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kg import documents
 from kg.config import Config
 from kg.documents import Document
-from kg.engine import Answer, Engine, Query
+from kg.engine import NOBODY, Answer, Caller, Engine, Query
 from kg.engine.embedded import EmbeddedEngine
 from kg.errors import IndexBehind, Rejected, StorageError, UnplaceableDocument
 from kg.gate import REFERENCE as REFERENCE_COMPONENT
@@ -83,8 +86,8 @@ class Library:
                 raise UnplaceableDocument(f"{candidate.iri} comes twice in one batch, with different contents")
             batch[candidate.iri] = candidate
         there = self.journal.digests(batch)
-        unchanged = tuple(iri for iri, candidate in batch.items() if there.get(iri) == candidate.digest)
-        changed = {iri: candidate for iri, candidate in batch.items() if iri not in unchanged}
+        changed = {iri: candidate for iri, candidate in batch.items() if there.get(iri) != candidate.digest}
+        unchanged = tuple(iri for iri in batch if iri not in changed)
         new_faces = {iri: face for candidate in changed.values() for iri, face in faces(candidate).items()}
         old_nodes = {node for iri in changed for node in self.journal.nodes_of(iri)}
         gone = old_nodes - new_faces.keys()
@@ -125,22 +128,52 @@ class Library:
         already, byte for byte in canonical form, make no new revision. With `settle` false, queries may see it a little later.
         """
         batch = list(candidates)
-        while True:
-            verdict = self.judge(batch, judge_all)
-            if not verdict.conforms:
-                raise Rejected(verdict.reports)
-            if not verdict.changed:
-                return Receipt(verdict.as_of, (), verdict.unchanged)
-            revisions = self.journal.commit(
-                verdict.changed, agent=agent, change=change, note=note, unless_after=verdict.as_of
-            )
-            if revisions is not None:
-                break
-            # Another wrote in between, so the verdict may rest on what is no longer so.
+        verdict = self.judge(batch, judge_all)
+        with contextlib.ExitStack() as turn:
+            if (verdict.conforms and verdict.changed) or self.journal.last() != verdict.as_of:
+                turn.enter_context(self._turn())
+            while True:
+                while self.journal.last() != verdict.as_of:
+                    # Another wrote in between, so the verdict may rest on what is no longer so, a rejection too.
+                    verdict = self.judge(batch, judge_all)
+                if not verdict.conforms:
+                    raise Rejected(verdict.reports)
+                if not verdict.changed:
+                    return Receipt(verdict.as_of, (), verdict.unchanged)
+                revisions = self.journal.commit(
+                    verdict.changed, agent=agent, change=change, note=note, unless_after=verdict.as_of
+                )
+                if revisions is not None:
+                    break
         receipt = Receipt(revisions[-1].seq, tuple(revisions), verdict.unchanged)
         if settle:
             self.settle()
         return receipt
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Nobody else writes for as long as this lasts, in any process.
+
+        Judging takes its time and goes on beside others' writes; only who was overtaken judges again, now with nobody to
+        overtake it. Otherwise a long batch would never get through among many small ones.
+        """
+        path = self.config.data / "write.lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be made: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def relying_on(self, candidate: Document) -> frozenset[str]:
+        """The other documents there are now that rely on what this candidate would take away or alter."""
+        new = faces(candidate)
+        old = self.journal.faces(self.journal.nodes_of(candidate.iri))
+        touched = [node for node, face in old.items() if new.get(node) != face]
+        return frozenset(referrer for _, referrer in self.journal.referrers(touched)) - {candidate.iri}
 
     def settle(self, wait: float = 30.0) -> int:
         """Let queries see everything written so far; the batch reached. Raises `IndexBehind` after `wait` seconds."""
@@ -156,9 +189,9 @@ class Library:
         found = self.journal.read(iri)
         return None if found is None else found[0]
 
-    def answer(self, query: Query) -> Answer:
-        """Evaluate a query on the newest published state. Raises a `QueryError` or `Overloaded`."""
-        return self.engine.answer(query)
+    def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
+        """Evaluate a query on the newest published state. Raises a `QueryError`, `NotAcceptable` or `Overloaded`."""
+        return self.engine.answer(query, caller)
 
     # Following what other processes write
 

@@ -6,13 +6,17 @@ server). Callers hold an `Engine` and do not know which.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, Literal, Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 from kg import lexis
-from kg.journal import Journal
 from kg.terms import KINDS, PREFIXES
+
+if TYPE_CHECKING:  # query processes import this module and have no use for SQLite and SHACL
+    from kg.journal import Journal
 
 Kind = Literal["boolean", "solutions", "triples"]
 
@@ -72,6 +76,44 @@ class Answer:
         return b"".join(self.chunks())
 
 
+class Caller:
+    """On whose behalf a query is evaluated: an address, for fair turns, and whether they still wait for the answer.
+
+    The side that holds the connection calls `hang_up`; the side that evaluates leaves a callback for it.
+    """
+
+    def __init__(self, address: str = "") -> None:
+        self.address = address
+        self.gone = False
+        self._lock = threading.Lock()
+        self._callbacks: list[Callable[[], object]] = []
+
+    def hang_up(self) -> None:
+        """The caller no longer waits. From any thread; idempotent."""
+        with self._lock:
+            self.gone = True
+            for callback in self._callbacks:
+                callback()
+
+    @contextmanager
+    def on_hang_up(self, callback: Callable[[], object]) -> Iterator[None]:
+        """Within the block, `callback` is called once, quickly and from another thread, when the caller goes, or at once
+        if they are gone. After the block it is called no more."""
+        with self._lock:
+            if self.gone:
+                callback()
+            self._callbacks.append(callback)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callbacks.remove(callback)
+
+
+#: A caller who never goes away and shares turns with all others like it, such as the shell.
+NOBODY = Caller()
+
+
 class Engine(Protocol):
     """Follows one journal and answers queries about what it has seen of it."""
 
@@ -84,8 +126,8 @@ class Engine(Protocol):
         Raises `IndexBehind` when that time did not suffice.
         """
 
-    def answer(self, query: Query) -> Answer:
-        """Evaluate a query on one state of the graph. Raises a `QueryError` or `Overloaded`; an answer is whole."""
+    def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
+        """Evaluate a query on one state of the graph. Raises a `QueryError`, `NotAcceptable` or `Overloaded`; an answer is whole."""
 
     def close(self) -> None:
         """End all processes and release the files. Idempotent."""

@@ -29,7 +29,7 @@ import pyoxigraph as ox
 
 from kg.config import Config
 from kg.documents import Document
-from kg.engine import Answer, Query
+from kg.engine import NOBODY, Answer, Caller, Query
 from kg.engine.workers import Limits, QueryProcesses
 from kg.errors import DirectoryInUse, IndexBehind, StorageError
 from kg.journal import Journal
@@ -146,7 +146,7 @@ class EmbeddedEngine:
             time.sleep(0.02)
         return self.reached()
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
         for _ in range(3):
             if not self._owner:
                 self._published = self._snapshots.newest()
@@ -154,7 +154,7 @@ class EmbeddedEngine:
                 raise IndexBehind("nothing is published yet; try again in a moment", reached=0)
             revision, path = self._published
             try:
-                return self._processes.get().answer(query, path, revision)
+                return self._processes.get().answer(query, path, revision, caller)
             except StorageError:
                 # Removed between our look and the process's: there is a newer one. Otherwise it is a real failure.
                 self._published = self._snapshots.newest()

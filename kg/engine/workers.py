@@ -1,12 +1,9 @@
 """Query processes: each evaluates one query at a time on a read-only snapshot and can be killed at any moment.
 
 Hides processes, pipes and limits. pyoxigraph has no query timeout, a runaway query cannot be stopped inside its process, and
-some queries abort the process they run in; so no other process evaluates SPARQL. Promises that at the deadline the processor is
-free, that a process which dies costs its own request a clear error and nothing else, and that a result is whole or an error.
-
-The parent's side is `QueryProcesses`. The child's side is `main`, run as `python -m kg.engine.workers`: it reads requests from
-its standard input and writes replies to its standard output, each a frame of a 4-byte length, a JSON header, and as many bytes
-of body as the header says. It ends when its standard input does, so none outlives its parent.
+some queries abort the process they run in; so no other process evaluates SPARQL. Promises that at the deadline, or when the
+caller goes away, the processor is free; that a process which dies costs its own request a clear error and nothing else; and that
+a result is whole or an error. What runs inside is `kg.engine.evaluator`; who is next, `kg.engine.turns`.
 """
 
 from __future__ import annotations
@@ -14,24 +11,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import select
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import pyoxigraph as ox
-
 from kg import lexis
-from kg.engine import Answer, Query
+from kg.engine import NOBODY, Answer, Caller, Query
+from kg.engine.evaluator import LENGTH, write_frame
+from kg.engine.turns import QUICK, Turns
 from kg.errors import (
+    CallerGone,
     KgError,
     MalformedQuery,
     NotAcceptable,
@@ -44,11 +41,6 @@ from kg.errors import (
     ServiceRefused,
     StorageError,
 )
-
-#: Up to this many bytes an answer travels through the pipe; above, through a file.
-IN_MEMORY = 4 * 2**20
-
-_LENGTH = struct.Struct(">I")
 
 #: Words that make an engine send requests; bare words, so `?load` and `ex:service` are none.
 _REACHING_OUT = frozenset({"SERVICE", "LOAD"})
@@ -63,6 +55,10 @@ class Limits:
     result: int
 
 
+class _StoppedForBeingSlow(Exception):
+    """The quick place is needed: the query must wait for a slow one."""
+
+
 class QueryProcesses:
     """A fixed number of query processes and the queue before them.
 
@@ -72,75 +68,107 @@ class QueryProcesses:
     def __init__(self, count: int, queue: int, limits: Limits, spool: Path) -> None:
         self.limits = limits
         self._spool = spool
-        self._queue = queue
+        self._turns = Turns(count, queue)
         spool.mkdir(parents=True, exist_ok=True)
         for left_over in spool.iterdir():
             left_over.unlink(missing_ok=True)
-        self._condition = threading.Condition()
-        self._waiting = 0
+        self._lock = threading.Lock()
         self._closed = False
+        self._kills = 0
         self._idle = [_Process(limits, spool) for _ in range(count)]
         self._all = set(self._idle)
 
-    def answer(self, query: Query, snapshot: Path, revision: int) -> Answer:
-        """Evaluate a query on a snapshot. Raises a `QueryError`, `NotAcceptable` or `Overloaded`."""
-        if reaching := sorted(_REACHING_OUT & lexis.words(query.text)):
+    def answer(self, query: Query, snapshot: Path, revision: int, caller: Caller = NOBODY) -> Answer:
+        """Evaluate a query on a snapshot. Raises a `QueryError`, `NotAcceptable`, `Overloaded` or, if the snapshot cannot be
+        opened, `StorageError`. A query may wait for as long as it may run."""
+        words = lexis.words(query.text)
+        if reaching := sorted(_REACHING_OUT & words):
             raise ServiceRefused(
                 f"{reaching[0]} would make this service send requests elsewhere; it is not available here"
             )
         seconds = min(self.limits.seconds, query.timeout or self.limits.seconds)
-        deadline = time.monotonic() + seconds
-        process = self._take(deadline)
-        try:
-            header, body = process.evaluate(query, snapshot, deadline, seconds)
-        finally:
-            self._give_back(process)
-        return Answer(
-            header["kind"], header["format"], revision, header["length"], body, tuple(query.supplied_prefixes())
-        )
+        request = {
+            "snapshot": str(snapshot),
+            "text": query.text,
+            "base": query.base,
+            "prefixes": query.supplied_prefixes(),
+            # Oxigraph lets the union win over FROM without a word, so it is only asked for where the query names no dataset.
+            "union": "FROM" not in words,
+            "default_graphs": query.default_graphs,
+            "named_graphs": query.named_graphs,
+            "solutions": query.solutions,
+            "triples": query.triples,
+        }
+        slow: bool | None = None
+        while True:
+            turn = self._turns.enter(query.text, caller, self.limits.seconds, slow=slow)
+            process, finished, start = self._take(), None, time.monotonic()
+            try:
+                with caller.on_hang_up(process.interrupt):
+                    may_go_on = partial(self._turns.became_slow, turn)
+                    header, body = process.evaluate(request, start, seconds, may_go_on)
+                finished = query.text
+            except _StoppedForBeingSlow:
+                slow = True
+                continue
+            except QueryTimeout:
+                finished = query.text
+                raise
+            except QueryProcessDied:
+                if caller.gone:
+                    raise CallerGone("the caller went away while the query ran") from None
+                raise
+            finally:
+                self._give_back(process)
+                self._turns.leave(turn, finished, time.monotonic() - start)
+            return Answer(
+                header["kind"], header["format"], revision, header["length"], body, tuple(query.supplied_prefixes())
+            )
+
+    def figures(self) -> Mapping[str, int]:
+        """Numbers for operators: processes, how many of them are busy, queries waiting, processes killed or lost so far."""
+        with self._lock:
+            return {
+                "processes": len(self._all),
+                "busy": len(self._all) - len(self._idle),
+                "waiting": self._turns.waiting(),
+                "replaced": self._kills,
+            }
 
     def pids(self) -> list[int]:
         """The process ids of the query processes there are now."""
-        with self._condition:
+        with self._lock:
             return sorted(process.pid for process in self._all)
 
     def close(self) -> None:
         """Kill all processes, busy ones too. Idempotent."""
-        with self._condition:
+        with self._lock:
             self._closed = True
             processes, self._all, self._idle = self._all, set(), []
-            self._condition.notify_all()
         for process in processes:
             process.kill()
 
-    def _take(self, deadline: float) -> _Process:
-        with self._condition:
-            if not self._idle and self._waiting >= self._queue:
-                raise Overloaded(
-                    f"{self._waiting} queries are waiting already; try again in a few seconds", retry_after=5
-                )
-            self._waiting += 1
-            try:
-                ready = self._condition.wait_for(lambda: self._idle or self._closed, deadline - time.monotonic())
-            finally:
-                self._waiting -= 1
+    def _take(self) -> _Process:
+        """An idle process; whoever has a turn finds one."""
+        with self._lock:
             if self._closed:
                 raise Overloaded("the service is stopping", retry_after=5)
-            if not ready:
-                raise Overloaded("no query process became free in time; try again in a few seconds", retry_after=5)
+            # The one used last: its caches are warm and it has the newest snapshot open.
             return self._idle.pop()
 
     def _give_back(self, process: _Process) -> None:
-        with self._condition:
+        with self._lock:
             if self._closed:
                 process.kill()
                 return
             if not process.alive:
+                self._kills += 1
                 self._all.discard(process)
                 process = _Process(self.limits, self._spool)
                 self._all.add(process)
-            self._idle.append(process)
-            self._condition.notify()
+                self._idle.insert(0, process)  # it is still starting
+            else:
+                self._idle.append(process)
 
 
 class _Process:
@@ -152,13 +180,13 @@ class _Process:
         package = Path(__file__).parents[2]
         path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", "kg.engine.workers", str(limits.memory), str(limits.result), str(spool)],
+            [sys.executable, "-m", "kg.engine.evaluator", str(limits.memory), str(limits.result), str(spool)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env={**os.environ, "PYTHONPATH": path},
             bufsize=0,
-            start_new_session=True,
+            start_new_session=True,  # a Ctrl-C in the terminal is for the server, which finishes what runs
         )
         assert self._popen.stdin is not None and self._popen.stdout is not None
         self._in: IO[bytes] = self._popen.stdin
@@ -169,7 +197,13 @@ class _Process:
     def pid(self) -> int:
         return self._popen.pid
 
+    def interrupt(self) -> None:
+        """Stop it at once; whoever waits for its reply is told that it died. From any thread."""
+        self.alive = False
+        self._popen.kill()
+
     def kill(self) -> None:
+        """Stop it and release what belongs to it."""
         self.alive = False
         self._popen.kill()
         self._popen.wait()
@@ -178,21 +212,17 @@ class _Process:
                 stream.close()
 
     def evaluate(
-        self, query: Query, snapshot: Path, deadline: float, seconds: float
+        self, request: Mapping[str, Any], start: float, seconds: float, may_go_on: Callable[[], bool]
     ) -> tuple[dict[str, Any], bytes | IO[bytes]]:
-        request = {
-            "snapshot": str(snapshot),
-            "text": query.text,
-            "base": query.base,
-            "prefixes": query.supplied_prefixes(),
-            "default_graphs": query.default_graphs,
-            "named_graphs": query.named_graphs,
-            "solutions": query.solutions,
-            "triples": query.triples,
-        }
+        """The header and body of the reply. `start` is a moment of the monotonic clock; once the query has run for longer than a
+        quick one, `may_go_on` is asked."""
+        deadline = start + seconds
         try:
-            _write_frame(self._in, request)
-            header = json.loads(self._read(_LENGTH.unpack(self._read(4, deadline))[0], deadline))
+            write_frame(self._in, request)
+            if not self._ready(min(start + QUICK, deadline)) and not may_go_on():
+                self.kill()
+                raise _StoppedForBeingSlow
+            header = json.loads(self._read(LENGTH.unpack(self._read(4, deadline))[0], deadline))
             if "error" in header:
                 raise _error(header, self._limits)
             if "spooled" in header:
@@ -210,17 +240,20 @@ class _Process:
             raise self._died() from None
         except KgError:
             raise
-        except BaseException:  # the caller goes away in the middle of a frame: the pipe is of no more use
+        except BaseException:  # in the middle of a frame: the pipe is of no more use
             self.kill()
             raise
 
-    def _read(self, count: int, deadline: float) -> bytes:
-        parts: list[bytes] = []
+    def _ready(self, deadline: float) -> bool:
+        """Whether there is something to read, or the end, before the deadline."""
         poll = select.poll()
         poll.register(self._out, select.POLLIN)
+        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+    def _read(self, count: int, deadline: float) -> bytes:
+        parts: list[bytes] = []
         while count:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
+            if not self._ready(deadline):
                 raise TimeoutError
             part = self._out.read(min(count, 2**20))
             if not part:
@@ -267,146 +300,3 @@ def _error(header: Mapping[str, Any], limits: Limits) -> KgError:
             return StorageError(header["message"])
         case _:
             return QueryError(header["message"])
-
-
-def _write_frame(stream: IO[bytes], header: Mapping[str, Any], body: bytes = b"") -> None:
-    text = json.dumps(header).encode()
-    view = memoryview(_LENGTH.pack(len(text)) + text + body)
-    while view:
-        view = view[stream.write(view) :]
-
-
-# The child
-
-
-class _Sink:
-    """Where a result is written: memory, then a file, and past the cap an error."""
-
-    def __init__(self, cap: int, spool: Path) -> None:
-        self.length = 0
-        self.file: Any = None
-        self._parts: list[bytes] = []
-        self._cap = cap
-        self._spool = spool
-
-    def write(self, data: bytes) -> int:
-        self.length += len(data)
-        if self.length > self._cap:
-            raise _TooLarge
-        if self.file is None:
-            self._parts.append(data)
-            if self.length > IN_MEMORY:
-                self.file = tempfile.NamedTemporaryFile(dir=self._spool, delete=False)
-                self.file.write(b"".join(self._parts))
-                self._parts = []
-        else:
-            self.file.write(data)
-        return len(data)
-
-    def flush(self) -> None:
-        if self.file is not None:
-            self.file.flush()
-
-    def body(self) -> bytes:
-        return b"".join(self._parts)
-
-    def discard(self) -> None:
-        if self.file is not None:
-            self.file.close()
-            Path(self.file.name).unlink(missing_ok=True)
-
-
-class _TooLarge(Exception):
-    pass
-
-
-_SOLUTIONS = {
-    "json": ox.QueryResultsFormat.JSON,
-    "xml": ox.QueryResultsFormat.XML,
-    "csv": ox.QueryResultsFormat.CSV,
-    "tsv": ox.QueryResultsFormat.TSV,
-}
-_TRIPLES = {"ttl": ox.RdfFormat.TURTLE, "nt": ox.RdfFormat.N_TRIPLES, "rdf": ox.RdfFormat.RDF_XML}
-
-
-def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: _Sink, prefixes: dict[str, str]) -> dict[str, Any]:
-    graphs: dict[str, Any] = {"use_default_graph_as_union": True}
-    if request["default_graphs"] or request["named_graphs"]:
-        graphs = {
-            "default_graph": [ox.NamedNode(iri) for iri in request["default_graphs"]],
-            "named_graphs": [ox.NamedNode(iri) for iri in request["named_graphs"]],
-        }
-    result = store.query(request["text"], base_iri=request["base"], prefixes=request["prefixes"], **graphs)
-    if isinstance(result, ox.QueryTriples):
-        kind, wanted = "triples", request["triples"]
-    else:
-        kind, wanted = ("boolean" if isinstance(result, ox.QueryBoolean) else "solutions"), request["solutions"]
-    if wanted is None:
-        what = "RDF" if kind == "triples" else "a table" if kind == "solutions" else "true or false"
-        message = f"the query answers with {what}, which cannot be written in any media type that was asked for"
-        return {"error": "not acceptable", "message": message, "available": kind}
-    if isinstance(result, ox.QueryTriples):
-        # QueryTriples.serialize is faster but writes no prefixes.
-        ox.serialize(result, sink, format=_TRIPLES[wanted], prefixes=prefixes)  # type: ignore[arg-type]
-    else:
-        result.serialize(sink, format=_SOLUTIONS[wanted])  # type: ignore[arg-type]
-    sink.flush()
-    return {"kind": kind, "format": wanted, "length": sink.length}
-
-
-_PLACE = re.compile(r"error at (\d+):(\d+): (?s:(.*))")
-
-
-def _reply(
-    request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path, prefixes: dict[str, str]
-) -> tuple[dict[str, Any], bytes]:
-    sink = _Sink(cap, spool)
-    try:
-        header = _evaluate(store, request, sink, prefixes)
-        if sink.file is not None:
-            sink.file.close()
-            return {**header, "spooled": sink.file.name}, b""
-        return header, sink.body()
-    except SyntaxError as error:
-        place = _PLACE.match(error.msg)
-        line, column, message = (int(place[1]), int(place[2]), place[3]) if place else (None, None, error.msg)
-        header = {"error": "syntax", "message": message, "line": line, "column": column}
-    except _TooLarge:
-        header = {"error": "result"}
-    except MemoryError:
-        header = {"error": "memory"}
-    except OSError as error:
-        header = {"error": "storage", "message": str(error)}
-    except (ValueError, RuntimeError) as error:
-        header = {"error": "evaluation", "message": str(error)}
-    sink.discard()
-    return header, b""
-
-
-def main(memory: int, result: int, spool: Path) -> None:
-    """Answer requests from standard input until it ends."""
-    import resource
-
-    from kg.terms import PREFIXES
-
-    # RLIMIT_DATA counts what is really writable and private; RLIMIT_AS would count RocksDB's reserved address space too.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever prints goes to the log, not into a frame
-    opened: tuple[str, ox.Store] | None = None
-    while len(prefix := requests.read(4)) == 4:
-        request = json.loads(requests.read(_LENGTH.unpack(prefix)[0]))
-        if opened is None or opened[0] != request["snapshot"]:
-            opened = None  # closes the one before
-            try:
-                opened = (request["snapshot"], ox.Store.read_only(request["snapshot"]))
-            except OSError as error:
-                _write_frame(replies, {"error": "storage", "message": f"the snapshot cannot be opened: {error}"})
-                continue
-        _write_frame(replies, *_reply(request, opened[1], result, spool, PREFIXES))
-
-
-if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,166 @@
+"""What runs inside a query process: one query at a time on a read-only snapshot.
+
+Run as `python -m kg.engine.evaluator`. Reads requests from its standard input and writes replies to its standard output, each a
+frame: a 4-byte length, a JSON header, and as many bytes of body as the header's `length` says, or the path of a file where the
+answer was too large for the pipe. Ends when its standard input does, so none outlives its parent. Imports little: it must start fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import struct
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import pyoxigraph as ox
+
+from kg.terms import PREFIXES
+
+#: Up to this many bytes an answer travels through the pipe; above, through a file.
+IN_MEMORY = 4 * 2**20
+
+#: The length of a header, in bytes, before it.
+LENGTH = struct.Struct(">I")
+
+
+def write_frame(stream: IO[bytes], header: Mapping[str, Any], body: bytes = b"") -> None:
+    """Write a frame to an unbuffered stream, all of it."""
+    text = json.dumps(header).encode()
+    view = memoryview(LENGTH.pack(len(text)) + text + body)
+    while view:
+        view = view[stream.write(view) :]
+
+
+class _Sink:
+    """Where a result is written: memory, then a file, and past the cap an error."""
+
+    def __init__(self, cap: int, spool: Path) -> None:
+        self.length = 0
+        self.file: Any = None
+        self._parts: list[bytes] = []
+        self._cap = cap
+        self._spool = spool
+
+    def write(self, data: bytes) -> int:
+        self.length += len(data)
+        if self.length > self._cap:
+            raise _TooLarge
+        if self.file is None:
+            self._parts.append(data)
+            if self.length > IN_MEMORY:
+                self.file = tempfile.NamedTemporaryFile(dir=self._spool, delete=False)
+                self.file.write(b"".join(self._parts))
+                self._parts = []
+        else:
+            self.file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        if self.file is not None:
+            self.file.flush()
+
+    def body(self) -> bytes:
+        return b"".join(self._parts)
+
+    def discard(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            Path(self.file.name).unlink(missing_ok=True)
+
+
+class _TooLarge(Exception):
+    pass
+
+
+_SOLUTIONS = {
+    "json": ox.QueryResultsFormat.JSON,
+    "xml": ox.QueryResultsFormat.XML,
+    "csv": ox.QueryResultsFormat.CSV,
+    "tsv": ox.QueryResultsFormat.TSV,
+}
+_TRIPLES = {"ttl": ox.RdfFormat.TURTLE, "nt": ox.RdfFormat.N_TRIPLES, "rdf": ox.RdfFormat.RDF_XML}
+
+
+def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: _Sink) -> dict[str, Any]:
+    graphs: dict[str, Any] = {"use_default_graph_as_union": request["union"]}
+    if request["default_graphs"] or request["named_graphs"]:
+        graphs = {
+            "default_graph": [ox.NamedNode(iri) for iri in request["default_graphs"]],
+            "named_graphs": [ox.NamedNode(iri) for iri in request["named_graphs"]],
+        }
+    result = store.query(request["text"], base_iri=request["base"], prefixes=request["prefixes"], **graphs)
+    if isinstance(result, ox.QueryTriples):
+        kind, wanted = "triples", request["triples"]
+    else:
+        kind, wanted = ("boolean" if isinstance(result, ox.QueryBoolean) else "solutions"), request["solutions"]
+    if wanted is None:
+        what = "RDF" if kind == "triples" else "a table" if kind == "solutions" else "true or false"
+        message = f"the query answers with {what}, which cannot be written in any media type that was asked for"
+        return {"error": "not acceptable", "message": message, "available": kind}
+    if isinstance(result, ox.QueryTriples):
+        # QueryTriples.serialize is faster but writes no prefixes.
+        ox.serialize(result, sink, format=_TRIPLES[wanted], prefixes=PREFIXES)  # type: ignore[arg-type]
+    else:
+        result.serialize(sink, format=_SOLUTIONS[wanted])  # type: ignore[arg-type]
+    sink.flush()
+    return {"kind": kind, "format": wanted, "length": sink.length}
+
+
+_PLACE = re.compile(r"error at (\d+):(\d+): (?s:(.*))")
+
+
+def _reply(request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path) -> tuple[dict[str, Any], bytes]:
+    sink = _Sink(cap, spool)
+    try:
+        header = _evaluate(store, request, sink)
+        if sink.file is not None:
+            sink.file.close()
+            return {**header, "spooled": sink.file.name}, b""
+        return header, sink.body()
+    except SyntaxError as error:
+        place = _PLACE.match(error.msg)
+        line, column, message = (int(place[1]), int(place[2]), place[3]) if place else (None, None, error.msg)
+        header = {"error": "syntax", "message": message, "line": line, "column": column}
+    except _TooLarge:
+        header = {"error": "result"}
+    except MemoryError:
+        header = {"error": "memory"}
+    except OSError as error:
+        header = {"error": "storage", "message": str(error)}
+    except (ValueError, RuntimeError) as error:
+        header = {"error": "evaluation", "message": str(error)}
+    sink.discard()
+    return header, b""
+
+
+def main(memory: int, result: int, spool: Path) -> None:
+    """Answer requests from standard input until it ends."""
+    import resource
+
+    # RLIMIT_DATA counts what is really writable and private; RLIMIT_AS would count RocksDB's reserved address space too.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever prints goes to the log, not into a frame
+    opened: tuple[str, ox.Store] | None = None
+    while len(prefix := requests.read(4)) == 4:
+        request = json.loads(requests.read(LENGTH.unpack(prefix)[0]))
+        if opened is None or opened[0] != request["snapshot"]:
+            opened = None  # closes the one before
+            try:
+                opened = (request["snapshot"], ox.Store.read_only(request["snapshot"]))
+            except OSError as error:
+                write_frame(replies, {"error": "storage", "message": f"the snapshot cannot be opened: {error}"})
+                continue
+        write_frame(replies, *_reply(request, opened[1], result, spool))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
