@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -63,11 +64,6 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except Rejected as error:
-            for report in error.reports:
-                for result in report.results:
-                    click.echo(f"{report.document}: {result.message}", err=True)
-            _fail(error)
         except KgError as error:
             _fail(error)
         except BrokenPipeError:  # `kg export | head`
@@ -122,7 +118,7 @@ _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
 def serve(settings: Config) -> None:
     """Serve the graph in a data directory; an empty one is filled with the seeds first."""
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import Interfaces, Loops
 
     _require_free_port(settings)
     with open_library(settings, create=True, owner=True) as library:
@@ -130,7 +126,11 @@ def serve(settings: Config) -> None:
         if library.journal.last() == 0:
             click.echo(f"{settings.data} is new: loading the seeds …", err=True)
             summary = loading.load(
-                library, assets.files("seeds", "**/*.ttl"), agent="seeds", note="the seeds of this version"
+                library,
+                assets.files("seeds", "**/*.ttl"),
+                agent="seeds",
+                note="the seeds of this version",
+                strict=True,  # in one batch, so that a server killed meanwhile does not leave a part of them for ever
             )
             _tell(summary, base)
     os.environ.update(config.as_environment(settings))
@@ -144,10 +144,10 @@ def serve(settings: Config) -> None:
         "kg.web.process:application",
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
+        loop=Loops.uvloop,
         factory=True,
         workers=1,
-        blocking_threads=settings.threads,
         websockets=False,
         log_enabled=False,
         respawn_failed_workers=True,
@@ -198,7 +198,7 @@ def _greet(settings: Config, base: Base) -> None:
 @_settings("data", "base", "document_limit", "batch_limit")
 def load(settings: Config, files: Sequence[Path], strict: bool, note: str) -> None:
     """Write documents from files into the graph, past the gate. Directories are searched for files of RDF."""
-    paths = list(_expand(files))
+    paths = _expand(files)
     with open_library(settings, create=True, owner=False) as library, _progress() as (on_files, on_documents):
         summary = loading.load(
             library,
@@ -215,7 +215,7 @@ def load(settings: Config, files: Sequence[Path], strict: bool, note: str) -> No
         base = library.base
     _tell(summary, base)
     if summary.problems:
-        sys.exit(1)
+        sys.exit(2 if any(problem.error for problem in summary.problems) else 1)
 
 
 def _tell(summary: loading.Summary, base: Base) -> None:
@@ -229,16 +229,19 @@ def _tell(summary: loading.Summary, base: Base) -> None:
     click.echo(f"{', '.join(parts)}; the graph is at revision {summary.revision}{nothing}", err=True)
 
 
-def _expand(files: Sequence[Path]) -> Iterator[Path]:
-    """The files, with directories searched; each once."""
+def _expand(files: Sequence[Path]) -> list[Path]:
+    """The files, with directories searched; each once. Raises `RequestError` where a directory holds none."""
     suffixes = {f".{syntax.suffix}" for syntax in documents.SYNTAXES}
-    seen: set[Path] = set()
+    found: dict[Path, None] = {}
     for path in files:
-        inner = sorted(p for p in path.rglob("*") if p.suffix in suffixes and p.is_file()) if path.is_dir() else [path]
-        for found in inner:
-            if found not in seen:
-                seen.add(found)
-                yield found
+        if not path.is_dir():
+            found[path] = None
+            continue
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+        if not inside:
+            raise RequestError(f"there is no file of RDF in {path}; those end in {', '.join(sorted(suffixes))}")
+        found.update(dict.fromkeys(inside))
+    return list(found)
 
 
 @contextmanager
@@ -273,12 +276,12 @@ def check(settings: Config, files: Sequence[Path], form: str) -> None:
     """Judge documents in files as one batch, storing nothing. References resolve among them and in the data directory, if there is one."""
     with tempfile.TemporaryDirectory() as scratch:
         if not (settings.data / "journal.sqlite").is_file():
-            settings = config.read(data=scratch, base=settings.base or settings.default_base)
+            settings = replace(settings, data=Path(scratch), base=settings.base or settings.default_base)
         with (
             open_library(settings, create=True, owner=False) as library,
             loading.crew(library.base, settings) as workers,
         ):
-            found = loading.read_files(list(_expand(files)), library.base, workers)
+            found = loading.read_files(_expand(files), library.base, workers)
             candidates = [candidate.document() for candidate in found.documents.values()]
             verdict = library.judge(candidates, workers.judge)
             known = {report.document for report in verdict.reports}
@@ -321,12 +324,15 @@ def query(settings: Config, sparql: str | None, file: IO[str] | None, form: str 
     """Ask the graph in a data directory a SPARQL query. Prefixes of the vocabulary need not be declared."""
     if (sparql is None) == (file is None):
         raise click.UsageError("give a query, or -f FILE, and not both")
-    text = sparql if sparql is not None else file.read() if file is not None else ""
+    try:
+        text = sparql if sparql is not None else file.read() if file is not None else ""
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the query is not UTF-8: byte {error.start + 1} cannot be read") from None
     form = form or ("table" if sys.stdout.isatty() else None)
     graph = {"turtle": "ttl", "ntriples": "nt", "rdfxml": "rdf"}
     solutions = {"table": "json", None: "csv"}.get(form, None if form in graph else form)
     triples = graph.get(form or "", None if form in ("csv", "tsv", "json", "xml") else "ttl")
-    settings = config.read(**{**{s.name: getattr(settings, s.name) for s in SETTINGS}, "query_processes": 1})
+    settings = replace(settings, query_processes=1)
     with open_library(settings, create=False, owner=False) as library:
         library.settle()
         answer = library.answer(Query(text, base=library.base.iri, solutions=solutions, triples=triples))

@@ -61,7 +61,8 @@ class Setting:
         return "KG_" + self.name.upper()
 
 
-_CORES = str(os.cpu_count() or 1)
+#: Two at the least, so that one is kept for quick queries.
+_CORES = str(max(2, os.cpu_count() or 1))
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("data", "data", Path, "The data directory: journal, index and snapshots."),
@@ -75,7 +76,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("result_limit", "256MiB", _size, "The largest answer to a query; past that it is an error, never a part."),
     Setting("document_limit", "4MiB", _size, "The largest single document that is read."),
     Setting("batch_limit", "256MiB", _size, "The largest file that holds many documents (TriG, N-Quads, JSON-LD)."),
-    Setting("threads", "16", _whole, "How many requests are worked on at once."),
+    Setting("cache_size", "64MiB", _size, "Memory for answers that are asked for again."),
+    Setting("threads", "16", _whole, "How many requests other than waiting queries are worked on at once."),
 )  # fmt: skip
 
 
@@ -94,6 +96,7 @@ class Config:
     result_limit: int
     document_limit: int
     batch_limit: int
+    cache_size: int
     threads: int
 
     @property

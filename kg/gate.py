@@ -17,20 +17,25 @@ import difflib
 import functools
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyoxigraph as ox
-import pyshacl
 import rdflib
-from pyshacl.helper.path_helper import shacl_path_to_sparql_path
+from pyshacl.constraints import ALL_CONSTRAINT_PARAMETERS
+from pyshacl.pytypes import SHACLExecutor
+from pyshacl.rdfutil.stringify import stringify_blank_node
 from pyshacl.shapes_graph import ShapesGraph
-from rdflib.namespace import SH
+from rdflib.namespace import RDF, SH
+from rdflib.plugins.sparql import prepareQuery
+from rdflib.plugins.sparql.sparql import Query
 
 from kg import assets
 from kg.documents import TURTLE, Document, to_bytes
-from kg.terms import EKG, KINDS, ORG, PREFIXES, RDF_TYPE, Base, shorten
+from kg.terms import EKG, KINDS, ORG, RDF_TYPE, XSD, Base, shorten
 from kg.terms import SH as SH_NS
 
 #: What the gate sees of a node in another document.
@@ -44,7 +49,11 @@ Face = tuple[ox.Triple, ...]
 
 @dataclass(frozen=True)
 class Result:
-    """One thing to mend. IRIs are whole; `path` is a SPARQL property path; absent parts are None."""
+    """One thing to mend. IRIs are whole; `path` is a SPARQL property path; absent parts are None.
+
+    `value` is the bare text of what is wrong; `term` the same in N-Triples notation, where the gate knows more than an IRI or
+    a blank node.
+    """
 
     focus: str
     path: str | None
@@ -52,12 +61,17 @@ class Result:
     message: str
     component: str
     shape: str | None = None
+    term: str | None = None
 
     def in_words(self, base: Base) -> str:
         """One line for a person: which node, which property, what to do."""
         path = f" {shorten(self.path, base)}" if self.path else ""
-        value = f" (value: {shorten(self.value, base)[:120]})" if self.value else ""
+        value = f" (value: {_cut(shorten(self.value, base))})" if self.value else ""
         return f"{shorten(self.focus, base)}{path}: {self.message}{value}"
+
+
+def _cut(text: str, length: int = 120) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 @dataclass(frozen=True)
@@ -87,13 +101,15 @@ def reports_as_json(reports: Iterable[Report]) -> str:
 def reports_as_turtle(reports: Iterable[Report]) -> bytes:
     """The reports as one SHACL validation report each (SHACL section 3.6), in Turtle."""
 
-    def node(text: str) -> ox.NamedNode | ox.BlankNode | ox.Literal:
-        if text.startswith("_:"):
-            return ox.BlankNode(text[2:])
-        try:
-            return ox.NamedNode(text)
-        except ValueError:
-            return ox.Literal(text)
+    def node(text: str) -> ox.NamedNode | ox.BlankNode:
+        return ox.BlankNode(text[2:]) if text.startswith("_:") else ox.NamedNode(text)
+
+    def value(result: Result) -> ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple:
+        if result.term is None:
+            return node(str(result.value))
+        (statement,) = ox.parse(f"<urn:a> <urn:b> {result.term} .", format=ox.RdfFormat.N_TRIPLES, lenient=True)
+        term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple = statement.object
+        return term
 
     def sh(name: str) -> ox.NamedNode:
         return ox.NamedNode(SH_NS + name)
@@ -112,10 +128,12 @@ def reports_as_turtle(reports: Iterable[Report]) -> bytes:
                 yield ox.Triple(part, sh("focusNode"), node(result.focus))
                 yield ox.Triple(part, sh("sourceConstraintComponent"), ox.NamedNode(result.component))
                 yield ox.Triple(part, sh("resultMessage"), ox.Literal(result.message, language="en"))
-                if result.path is not None and isinstance(path := node(result.path), ox.NamedNode):
-                    yield ox.Triple(part, sh("resultPath"), path)
+                if result.path is not None:
+                    of_path: list[ox.Triple] = []
+                    yield ox.Triple(part, sh("resultPath"), _path_node(result.path, of_path))
+                    yield from of_path
                 if result.value is not None:
-                    yield ox.Triple(part, sh("value"), node(result.value))
+                    yield ox.Triple(part, sh("value"), value(result))
                 if result.shape is not None:
                     yield ox.Triple(part, sh("sourceShape"), node(result.shape))
 
@@ -179,7 +197,7 @@ def _untyped_subjects(document: Document, base: Base) -> Iterator[Result]:
             document.iri,
             RDF_TYPE,
             None,
-            f"The document must describe its own IRI as an {shorten(wanted)}: add `<{document.iri}> a {shorten(wanted)}`, "
+            f"The document must describe its own IRI as {shorten(wanted)}: add `<{document.iri}> a {shorten(wanted)}`, "
             "or write it under the address of its kind.",
             OWNERSHIP,
         )
@@ -198,20 +216,28 @@ def _untyped_subjects(document: Document, base: Base) -> Iterator[Result]:
             )
 
 
+#: How many misspelt terms of one document are compared with those there are; each takes milliseconds.
+_GUESSES = 50
+
+
 def _undefined_terms(document: Document) -> Iterator[Result]:
     defined = defined_terms()
+    names = [term.removeprefix(EKG) for term in defined if term.startswith(EKG)]
+    hints: dict[str, str] = {}
     for triple in document.triples:
-        for term in (triple.predicate, triple.object):
+        value = triple.object.datatype if isinstance(triple.object, ox.Literal) else triple.object
+        for term in (triple.predicate, value):
             if isinstance(term, ox.NamedNode) and term.value.startswith(EKG) and term.value not in defined:
                 name = term.value.removeprefix(EKG)
-                near = difflib.get_close_matches(name, [t.removeprefix(EKG) for t in defined], 1)
-                hint = f"Did you mean ekg:{near[0]}?" if near else "See /ns for the terms there are."
+                if name not in hints:
+                    near = difflib.get_close_matches(name, names, 1) if len(hints) < _GUESSES else []
+                    hints[name] = f"Did you mean ekg:{near[0]}?" if near else "See /ns for the terms there are."
                 focus = str(triple.subject.value) if isinstance(triple.subject, ox.NamedNode) else str(triple.subject)
                 yield Result(
                     focus,
                     triple.predicate.value,
                     term.value,
-                    f"ekg:{name} is not a term of the vocabulary. {hint}",
+                    f"ekg:{name} is not a term of the vocabulary. {hints[name]}",
                     TERM,
                 )
 
@@ -244,15 +270,169 @@ def defined_terms() -> frozenset[str]:
 # SHACL
 
 
+class _Graph(rdflib.Graph):
+    """A graph as pySHACL is fastest with: without contexts, without prefixes, and SPARQL constraints parsed once.
+
+    `prepared` keeps the parsed queries by their text. rdflib evaluates a query by writing into it, so it belongs to one thread.
+    """
+
+    def __init__(self, prepared: dict[str, Query]) -> None:
+        super().__init__(store="SimpleMemory", bind_namespaces="none")
+        self._prepared = prepared
+
+    def __bool__(self) -> bool:
+        """Always: pySHACL asks `graph or …` for each result, and without this Python would count every triple to answer."""
+        return True
+
+    def query(self, query_object: str | Query, *args: Any, **keywords: Any) -> rdflib.query.Result:
+        if isinstance(query_object, str):
+            if query_object not in self._prepared:
+                with _PARSER:
+                    self._prepared[query_object] = prepareQuery(query_object)
+            query_object = self._prepared[query_object]
+        return super().query(query_object, *args, **keywords)
+
+
+class _FrozenGraph(_Graph):
+    """The shapes, which pySHACL reads again for every node it looks at: values answered from a dictionary."""
+
+    def freeze(self) -> None:
+        """From now on the graph must not change."""
+        values: dict[tuple[rdflib.term.Node, rdflib.term.Node], list[rdflib.term.Node]] = {}
+        for subject, predicate, value in self.triples((None, None, None)):
+            values.setdefault((subject, predicate), []).append(value)
+        self._values = values
+
+    def objects(
+        self, subject: Any = None, predicate: Any = None, unique: bool = False
+    ) -> Generator[rdflib.term.Node, None, None]:
+        if subject is None or predicate is None or not hasattr(self, "_values"):
+            return super().objects(subject, predicate, unique)
+        return (value for value in self._values.get((subject, predicate), ()))
+
+
+class _PreparedShapes(ShapesGraph):
+    """The shapes as pySHACL reads them, harvested; what a shape demands is listed once, and nothing else about it."""
+
+    def __init__(self, graph: _FrozenGraph) -> None:
+        super().__init__(graph)
+        demands: dict[rdflib.term.Node, dict[rdflib.term.Node, rdflib.term.Node]] = {}
+        for subject, predicate, value in graph:
+            if predicate in ALL_CONSTRAINT_PARAMETERS:
+                demands.setdefault(subject, {}).setdefault(predicate, value)
+        _ = self.shapes, self.custom_constraints
+        self._demands = {shape: list(of.items()) for shape, of in demands.items()}
+        graph.freeze()
+
+    def predicate_objects(self, s: rdflib.term.Node) -> list[tuple[rdflib.term.Node, rdflib.term.Node]]:
+        """What `Shape.validate` walks for every node, comparing each predicate with all that could be a constraint."""
+        return self._demands.get(s, [])
+
+
+#: Held while a query is parsed: rdflib's grammar is one for all threads.
+_PARSER = threading.Lock()
+
+#: What SHACL-SPARQL writes into messages from a result. Filled in here, because pySHACL pastes the value into a pattern of
+#: Python's, where a backslash in somebody's literal is an error.
+_PLACE = re.compile(r"\{[?$](this|path|value)\}")
+_KEPT_PLACE = re.compile(r"\{(this|path|value)\}")
+
+
+def _with_kept_places(message: rdflib.term.Node) -> rdflib.Literal:
+    assert isinstance(message, rdflib.Literal)
+    return rdflib.Literal(_PLACE.sub(r"{\1}", message), lang=message.language)
+
+
+class _Validator:
+    """The shapes made ready once, where `pyshacl.validate` makes them ready for every document.
+
+    Validates only the nodes of the candidate, where `pyshacl.validate` would also judge the faces of its neighbours, which are
+    incomplete by design. Not to be shared between threads: pySHACL and rdflib write into the graphs they read.
+    """
+
+    def __init__(self) -> None:
+        self._prepared: dict[str, Query] = {}
+        graph = _FrozenGraph(self._prepared)
+        for subject, predicate, value in _shapes():
+            graph.add((subject, predicate, _with_kept_places(value) if predicate == SH.message else value))
+        self._shapes = _PreparedShapes(graph)
+        self._targeted = [
+            shape
+            for shape in self._shapes.shapes
+            if any(next(iter(targets), None) is not None for targets in shape.target())
+        ]
+        self._executor = SHACLExecutor()
+
+    def results(self, document: Document, base: Base, neighbours: Mapping[str, Face]) -> Iterator[Result]:
+        data = _Graph(self._prepared)
+        for triple in document.triples:
+            data.add((_to_rdflib(triple.subject), _to_rdflib(triple.predicate), _to_rdflib(triple.object)))
+        own = set(data.subjects())
+        for reference in document.references(base):
+            for triple in neighbours.get(reference, ()):
+                data.add((_to_rdflib(triple.subject), _to_rdflib(triple.predicate), _to_rdflib(triple.object)))
+        try:
+            for shape in self._targeted:
+                focus = own & shape.focus_nodes(data)
+                if focus:
+                    _, found = shape.validate(self._executor, data, focus=list(focus))
+                    yield from (self._result(statements) for _, _, statements in found)
+        finally:
+            # pySHACL keeps the text of every blank node that it ever described, for ever.
+            stringify_blank_node.dict_cache.clear()
+
+    def _result(self, statements: Iterable[tuple[Any, Any, Any]]) -> Result:
+        """A result from its triples, in which pySHACL gives some objects together with their graph."""
+        of: dict[rdflib.term.Node, list[Any]] = {}
+        for _, predicate, value in statements:
+            of.setdefault(predicate, []).append(value[1] if isinstance(value, tuple) else value)
+        focus, path, value, shape, component = (
+            of.get(predicate, [None])[0]
+            for predicate in (SH.focusNode, SH.resultPath, SH.value, SH.sourceShape, SH.sourceConstraintComponent)
+        )
+        filling = {
+            name: _text(node) for name, node in (("this", focus), ("path", path), ("value", value)) if node is not None
+        }
+        message = min(of[SH.resultMessage], key=lambda m: (m.language != "en", str(m)))
+        return Result(
+            _text(focus),
+            None if path is None else _path(_shapes(), path),
+            None if value is None else _text(value),
+            _KEPT_PLACE.sub(lambda place: filling.get(place[1], place[0]), message),
+            str(component),
+            str(shape) if isinstance(shape, rdflib.URIRef) else None,
+            None if value is None or isinstance(value, rdflib.BNode) else _n_triples(value),
+        )
+
+
+class _Validators(threading.local):
+    """One validator a thread, made when the thread first judges: 50 ms."""
+
+    def __init__(self) -> None:
+        self.mine = _Validator()
+
+
+@functools.cache
+def _validators() -> _Validators:
+    return _Validators()
+
+
 @functools.cache
 def _shapes() -> rdflib.Graph:
+    """The shapes as they are written; read only."""
     graph = rdflib.Graph()
     for path in assets.files("shapes", "*.ttl"):
         graph.parse(data=path.read_text("utf-8"), format="turtle")
     return graph
 
 
-def _to_rdflib(term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple) -> rdflib.term.Node:
+def _violations(document: Document, base: Base, neighbours: Mapping[str, Face]) -> Iterator[Result]:
+    yield from _validators().mine.results(document, base, neighbours)
+
+
+def _to_rdflib(
+    term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple,
+) -> rdflib.term.IdentifiedNode | rdflib.Literal:
     if isinstance(term, ox.NamedNode):
         return rdflib.URIRef(term.value)
     if isinstance(term, ox.BlankNode):
@@ -263,39 +443,67 @@ def _to_rdflib(term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple) -> rd
     return rdflib.Literal(term.value, datatype=rdflib.URIRef(term.datatype.value), normalize=False)
 
 
-def _violations(document: Document, base: Base, neighbours: Mapping[str, Face]) -> Iterator[Result]:
-    data = rdflib.Graph()
-    for triple in document.triples:
-        data.add((_to_rdflib(triple.subject), _to_rdflib(triple.predicate), _to_rdflib(triple.object)))
-    own = set(data.subjects())
-    for reference in document.references(base):
-        for triple in neighbours.get(reference, ()):
-            data.add((_to_rdflib(triple.subject), _to_rdflib(triple.predicate), _to_rdflib(triple.object)))
-    _, report, _ = pyshacl.validate(
-        data, shacl_graph=_shapes(), inference="none", advanced=False, meta_shacl=False, inplace=True
-    )
-    assert isinstance(report, rdflib.Graph)
-    for node in report.objects(None, SH.result):
-        focus = report.value(node, SH.focusNode)
-        if focus not in own:
-            continue
-        path, value, shape = (report.value(node, p) for p in (SH.resultPath, SH.value, SH.sourceShape))
-        yield Result(
-            _text(focus),
-            None if path is None else _path(path),
-            None if value is None else _text(value),
-            str(report.value(node, SH.resultMessage)),
-            str(report.value(node, SH.sourceConstraintComponent)),
-            None if not isinstance(shape, rdflib.URIRef) else str(shape),
-        )
-
-
 def _text(node: rdflib.term.Node | None) -> str:
     return f"_:{node}" if isinstance(node, rdflib.BNode) else str(node)
 
 
-def _path(path: rdflib.term.Node) -> str:
-    """A property path in SPARQL's notation; a single property as its whole IRI."""
+def _n_triples(node: rdflib.term.Node) -> str:
+    if isinstance(node, rdflib.Literal):
+        if node.language is not None:
+            return str(ox.Literal(str(node), language=node.language))
+        return str(ox.Literal(str(node), datatype=ox.NamedNode(str(node.datatype or XSD + "string"))))
+    return str(ox.NamedNode(str(node)))
+
+
+# Property paths (SHACL, section 2.3.1)
+
+_MODIFIERS = {SH.zeroOrMorePath: "*", SH.oneOrMorePath: "+", SH.zeroOrOnePath: "?"}
+
+#: How tightly each form of a path binds (SPARQL 1.1, rules 89 to 94); a part that binds less than is asked for gets brackets.
+_ALTERNATIVE, _SEQUENCE, _INVERSE, _MODIFIED, _PRIMARY = range(5)
+
+
+def _path(graph: rdflib.Graph, path: rdflib.term.Node) -> str:
+    """A property path in SPARQL's notation with the common prefixes; a single property as its whole IRI."""
+    return str(path) if isinstance(path, rdflib.URIRef) else _path_text(graph, path)[0]
+
+
+def _path_text(graph: rdflib.Graph, path: rdflib.term.Node) -> tuple[str, int]:
+    def part(node: rdflib.term.Node, least: int) -> str:
+        text, binding = _path_text(graph, node)
+        return text if binding >= least else f"({text})"
+
     if isinstance(path, rdflib.URIRef):
-        return str(path)
-    return str(shacl_path_to_sparql_path(ShapesGraph(_shapes()), path, prefixes=PREFIXES))
+        short = shorten(str(path))
+        return short if short != str(path) else f"<{path}>", _PRIMARY
+    if graph.value(path, RDF.first) is not None:
+        return " / ".join(part(node, _INVERSE) for node in graph.items(path)), _SEQUENCE
+    if (inner := graph.value(path, SH.alternativePath)) is not None:
+        return " | ".join(part(node, _SEQUENCE) for node in graph.items(inner)), _ALTERNATIVE
+    if (inner := graph.value(path, SH.inversePath)) is not None:
+        return "^" + part(inner, _MODIFIED), _INVERSE
+    inner, sign = next(
+        (inner, sign) for name, sign in _MODIFIERS.items() if (inner := graph.value(path, name)) is not None
+    )
+    return part(inner, _PRIMARY) + sign, _MODIFIED
+
+
+@functools.cache
+def _complex_paths() -> Mapping[str, rdflib.term.Node]:
+    """Every path of the shapes that is more than one property, by its text in a result."""
+    paths = (node for node in _shapes().objects(None, SH.path) if isinstance(node, rdflib.BNode))
+    return {_path(_shapes(), node): node for node in paths}
+
+
+def _path_node(path: str, statements: list[ox.Triple]) -> ox.NamedNode | ox.BlankNode:
+    """The node that stands for the path of a result; what is to be said of that node is added to `statements`."""
+
+    def copy(node: rdflib.term.Node) -> ox.NamedNode | ox.BlankNode:
+        if isinstance(node, rdflib.URIRef):
+            return ox.NamedNode(str(node))
+        fresh = ox.BlankNode()
+        for predicate, value in _shapes().predicate_objects(node):
+            statements.append(ox.Triple(fresh, ox.NamedNode(str(predicate)), copy(value)))
+        return fresh
+
+    return copy(_complex_paths()[path]) if path in _complex_paths() else ox.NamedNode(path)

@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,21 @@ class Library:
     def read(self, iri: str) -> tuple[Document, Revision] | None:
         """The document as it is now, and the revision that made it so; None where there is none."""
         return self.journal.read(iri)
+
+    def revision(self) -> tuple[int, int]:
+        """The batch that the journal has, and the one that queries see: all that an answer depends on. Costs microseconds."""
+        return self.journal.last(), self.engine.reached()
+
+    def wait_for(self, revision: int, wait: float) -> None:
+        """Wait until queries see this batch. Raises `IndexBehind` after `wait` seconds."""
+        deadline = time.monotonic() + wait
+        while self.engine.reached() < revision:
+            if time.monotonic() >= deadline or revision > self.journal.last():
+                reached = self.engine.reached()
+                raise IndexBehind(
+                    f"revision {revision} is not there yet; queries see revision {reached}", reached=reached
+                )
+            time.sleep(0.01)
 
     def _read(self, iri: str) -> Document | None:
         found = self.journal.read(iri)

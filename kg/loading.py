@@ -11,20 +11,24 @@ import itertools
 import multiprocessing
 import os
 import re
+import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import urljoin
 
 from kg.config import Config
 from kg.documents import Document
-from kg.errors import KgError, Rejected
-from kg.gate import Face, Report, judge
+from kg.errors import KgError, Overloaded, Rejected
+from kg.gate import REFERENCE, Face, Report, judge
 from kg.journal import decode_face, encode_face
 from kg.library import Library, Receipt, read_file
-from kg.terms import Base
+from kg.terms import Base, shorten
 
 #: Documents in a batch, roughly: a batch is closed under references, so it may be larger.
 BATCH = 500
@@ -35,12 +39,16 @@ _WORTH_PROCESSES = 24
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a file or a document in it was not taken: an error in reading it, or the gate's report. `line` counts from 1."""
+    """Why a file or a document in it was not taken: an error in reading it, or the gate's report. `line` counts from 1.
+
+    `document` is the IRI of what was not taken, where that is known. The report may be on another document, which it would break.
+    """
 
     path: Path
     line: int | None
     error: KgError | None = None
     report: Report | None = None
+    document: str | None = None
 
     def in_words(self, base: Base) -> list[str]:
         """A line for each thing to mend, each starting with file and line as compilers write them."""
@@ -55,12 +63,13 @@ class Problem:
             )
             return [f"{place}: {self.error.detail}"]
         assert self.report is not None
-        return [
-            f"{self.path}:{line}: {result.in_words(base)}"
-            if (line := find_line(self.path, result.focus, base))
-            else f"{self.path}: {result.in_words(base)}"
-            for result in self.report.results
-        ]
+        document = self.document or self.report.document
+        other = "" if document == self.report.document else f"{shorten(document, base)} would break another document: "
+        lines = []
+        for result in self.report.results:
+            line = find_line(self.path, result.focus, base) or find_line(self.path, document, base)
+            lines.append(f"{self.path}{f':{line}' if line else ''}: {other}{result.in_words(base)}")
+        return lines
 
 
 @dataclass
@@ -107,7 +116,9 @@ class Crew:
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(os.cpu_count() or 1, multiprocessing.get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                os.cpu_count() or 1, multiprocessing.get_context("spawn"), initializer=_begin_work
+            )
         return self._pool
 
     def read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, list[Candidate] | KgError]]:
@@ -119,7 +130,8 @@ class Crew:
         outcomes = self._executor().map(
             _read, paths, itertools.repeat(self._base), itertools.repeat(self._config), chunksize=size
         )
-        yield from zip(paths, outcomes, strict=True)
+        with _translated():
+            yield from zip(paths, outcomes, strict=True)
 
     def judge(self, pairs: Sequence[tuple[Document, Mapping[str, Face]]]) -> list[Report]:
         """The report on each document, in order; what was judged before with the same neighbours is not judged again."""
@@ -132,15 +144,18 @@ class Crew:
         if len(todo) < _WORTH_PROCESSES:
             reports: Iterable[Report] = (_judge(item, self._base) for item in todo)
         else:
-            reports = self._executor().map(_judge, todo, itertools.repeat(self._base), chunksize=8)
+            with _translated():
+                reports = list(self._executor().map(_judge, todo, itertools.repeat(self._base), chunksize=8))
         fresh = iter(reports)
         judged = {key: self._judged[key] if key in self._judged else next(fresh) for key in keys}
         self._judged = judged
         return [judged[key] for key in keys]
 
     def close(self) -> None:
+        """End the processes. Idempotent."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
 
 @contextmanager
@@ -151,6 +166,34 @@ def crew(base: Base, config: Config) -> Iterator[Crew]:
         yield it
     finally:
         it.close()
+
+
+def _begin_work() -> None:
+    """In each process of a crew, first of all: leave Ctrl-C to the command, and end when it ends, however it ends.
+
+    The processes hold both ends of the pipe that their work comes through, so none would ever see its end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The death of a process of the crew as an error of ours."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise Overloaded(
+            "a process that read or judged documents was killed, most likely for want of memory; what had been committed "
+            "is kept, and loading the same files again goes on from there"
+        ) from None
 
 
 def _read(path: Path, base: Base, config: Config) -> list[Candidate] | KgError:
@@ -178,12 +221,21 @@ def read_files(paths: Sequence[Path], base: Base, workers: Crew, progress: Calla
             first = found.documents.setdefault(candidate.iri, candidate)
             if first.digest != candidate.digest:
                 error = KgError(f"{candidate.iri} is also in {first.path}, with other contents; leave one of them out")
-                found.problems.append(Problem(path, None, error=error))
+                found.problems.append(Problem(path, None, error=error, document=candidate.iri))
     return found
 
 
-def batches(documents: Mapping[str, Candidate], base: Base, size: int = BATCH) -> Iterator[list[Candidate]]:
-    """The documents in batches that refer only to themselves and to batches before, in the order given where that allows it."""
+def batches(
+    documents: Mapping[str, Candidate],
+    base: Base,
+    size: int = BATCH,
+    relying: Callable[[Candidate], Iterable[str]] = lambda candidate: (),
+) -> Iterator[list[Candidate]]:
+    """The documents in batches that refer only to themselves and to batches before, in the order given where that allows it.
+
+    What a document takes away from others that are there already (`relying`) can go only with or after the others' new versions,
+    so those come no later either.
+    """
     placed: set[str] = set()
     batch: list[Candidate] = []
     for iri in documents:
@@ -194,6 +246,7 @@ def batches(documents: Mapping[str, Candidate], base: Base, size: int = BATCH) -
                 continue
             placed.add(current)
             batch.append(documents[current])
+            stack.extend(sorted(relying(documents[current])))
             stack.extend(
                 owner for reference in sorted(documents[current].references) if (owner := base.document_of(reference))
             )
@@ -217,21 +270,24 @@ def load(
 ) -> Summary:
     """Write what the files hold; documents may refer to each other across files, in any order.
 
-    Without `strict`, what is wrong is left out and told in the summary. With it, everything is one batch: `Rejected` is raised
-    for a wrong document and the first problem's error for an unreadable file, and nothing is written.
+    What is wrong is left out, with what refers to it, and told in the summary. With `strict`, everything is one batch, and
+    nothing is written if there is any problem.
     """
     with crew(library.base, library.config) as workers:
         found = read_files(paths, library.base, workers, on_files)
-        if strict and found.problems:
-            raise KgError("; ".join(line for problem in found.problems for line in problem.in_words(library.base)))
         there = library.journal.digests(found.documents)
         todo = {iri: candidate for iri, candidate in found.documents.items() if there.get(iri) != candidate.digest}
-        unchanged = len(found.documents) - len(todo)
         problems = list(found.problems)
+        refused = {iri: path for path in (p.path for p in problems) if (iri := _document_by_name(path, library.base))}
         recorded = commits = done = 0
         on_documents(0, len(todo))
-        for batch in batches(todo, library.base, len(todo) + 1 if strict else BATCH):
-            receipt, wrong = _load_batch(library, batch, workers, agent, note, strict)
+
+        def relying(candidate: Candidate) -> Iterable[str]:
+            return library.relying_on(candidate.document()) if candidate.iri in there else ()
+
+        ordered = batches(todo, library.base, len(todo) + 1 if strict else BATCH, relying)
+        for batch in () if strict and problems else ordered:
+            receipt, wrong = _load_batch(library, batch, workers, agent, note, strict, refused)
             problems += wrong
             done += len(batch)
             on_documents(done, len(todo))
@@ -242,14 +298,24 @@ def load(
     library.settle(wait=600)
     order = {path: place for place, path in enumerate(paths)}
     return Summary(
-        recorded, unchanged, commits, library.journal.last(), tuple(sorted(problems, key=lambda p: order[p.path]))
+        recorded,
+        len(found.documents) - len(todo),
+        commits,
+        library.journal.last(),
+        tuple(sorted(problems, key=lambda p: order[p.path])),
     )
 
 
 def _load_batch(
-    library: Library, batch: Sequence[Candidate], workers: Crew, agent: str, note: str, strict: bool
+    library: Library,
+    batch: Sequence[Candidate],
+    workers: Crew,
+    agent: str,
+    note: str,
+    strict: bool,
+    refused: dict[str, Path],
 ) -> tuple[Receipt | None, list[Problem]]:
-    """Write as much of a batch as passes; the rest as problems."""
+    """Write as much of a batch as passes, or with `strict` all or nothing; the rest as problems, and into `refused`."""
     left = {candidate.iri: candidate for candidate in batch}
     problems: list[Problem] = []
     while left:
@@ -257,41 +323,89 @@ def _load_batch(
             documents = [candidate.document() for candidate in left.values()]
             return library.accept(documents, agent=agent, note=note, judge_all=workers.judge, settle=False), problems
         except Rejected as rejection:
-            if strict:
-                raise
-            before = len(left)
+            wrong: dict[str, Candidate] = {}
             for report in rejection.reports:
-                # A report on a document outside the batch: those in the batch that it refers to would break it.
-                outside = library.read(report.document) if report.document not in left else None
-                culprits = (
-                    [report.document] if outside is None else list(_targets(outside[0], library.base) & left.keys())
-                )
-                for iri in culprits:
-                    if iri in left:
-                        problems.append(Problem(left.pop(iri).path, None, report=report))
-            if len(left) == before:  # nothing in this batch explains it; without this we would ask for ever
+                for candidate in _culprits(library, report, left):
+                    wrong[candidate.iri] = candidate
+                    explained = _explained(report, refused, library.base)
+                    problems.append(Problem(candidate.path, None, report=explained, document=candidate.iri))
+            if not wrong:  # nothing in this batch explains it; without this we would ask for ever
                 raise
+            if strict:
+                break
+            for iri, candidate in wrong.items():
+                refused[iri] = candidate.path
+                del left[iri]
     return None, problems
+
+
+def _culprits(library: Library, report: Report, left: Mapping[str, Candidate]) -> list[Candidate]:
+    """Those of a batch that a report speaks against: the document itself, or those that would break it."""
+    if report.document in left:
+        return [left[report.document]]
+    found = library.read(report.document)
+    targets = () if found is None else sorted(_targets(found[0], library.base) & left.keys())
+    return [left[iri] for iri in targets if report.document in library.relying_on(left[iri].document())]
+
+
+def _explained(report: Report, refused: Mapping[str, Path], base: Base) -> Report:
+    """The report, saying where a reference leads nowhere because what it leads to was sent and not taken."""
+
+    def cause(value: str | None) -> str | None:
+        owner = base.document_of(value) if value else None
+        if owner is None or owner not in refused:
+            return None
+        return (
+            f"This reference leads nowhere, because {shorten(owner, base)} was not taken either: see {refused[owner]}."
+        )
+
+    return replace(
+        report,
+        results=tuple(
+            replace(result, message=message)
+            if result.component == REFERENCE and (message := cause(result.value))
+            else result
+            for result in report.results
+        ),
+    )
 
 
 def _targets(document: Document, base: Base) -> set[str]:
     return {owner for reference in document.references(base) if (owner := base.document_of(reference))}
 
 
+def _document_by_name(path: Path, base: Base) -> str | None:
+    """The document that a file would hold going by its name (`actor/russia.ttl`), for files that cannot be read."""
+    return base.document_of(base.document(path.parent.name, path.stem))
+
+
+_DECLARATION = re.compile(r"\s*@?(?:prefix\s+([\w-]*):|(base))\s*<([^<>\s]*)>", re.IGNORECASE)
+_SUBJECT = re.compile(r"\s*(?:GRAPH\s+)?(?:<([^<>\s]*)>|([\w-]*):([\w-]+)(?=[\s;{]|$))")
+
+
 def find_line(path: Path, iri: str, base: Base) -> int | None:
     """The first line of a text file that opens with this node, written in full, relative, or with a prefix; counts from 1."""
     if iri.startswith("_:"):
         return None
-    tail = re.split(r"[#/]", iri)[-1]
-    names = (iri, iri.removeprefix(base.iri))
-    pattern = re.compile(
-        rf"\s*(?:{'|'.join(f'<{re.escape(name)}>' for name in names)}|[\w-]*:{re.escape(tail)})(?=[\s;{{]|$)"
-    )
+    quoted = (f'"{iri}"', f'"{iri.removeprefix(base.iri)}"')
+    resolver, prefixes = base.iri, {}
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
-                if pattern.match(line) or f'"{iri}"' in line:
+                if declaration := _DECLARATION.match(line):
+                    prefix, is_base, namespace = declaration.groups()
+                    namespace = urljoin(resolver, namespace)
+                    if is_base:
+                        resolver = namespace
+                    else:
+                        prefixes[prefix] = namespace
+                elif subject := _SUBJECT.match(line):
+                    relative, prefix, local = subject.groups()
+                    opens = urljoin(resolver, relative) if relative is not None else prefixes.get(prefix, "") + local
+                    if opens == iri:
+                        return number
+                elif any(name in line for name in quoted):
                     return number
-    except (OSError, UnicodeDecodeError):
+    except (OSError, ValueError):  # not UTF-8, or something like an IRI that is none
         return None
     return None

@@ -93,6 +93,15 @@ def create_app(library: Library) -> Flask:
     app.register_blueprint(documents.blueprint(library))
     app.jinja_env.globals.update(version=__version__, home=home, kinds=pages.KIND_NAMES)
 
+    @app.before_request
+    def wait_for_revision() -> None:
+        asked = request.headers.get("KG-Min-Revision")
+        if asked is None:
+            return
+        if not asked.isdigit():
+            raise RequestError(f"KG-Min-Revision is the number of a revision; got {asked!r}", header="KG-Min-Revision")
+        library.wait_for(int(asked), wait=5)
+
     @app.errorhandler(KgError)
     def known(error: KgError) -> Response:
         status = status_of(type(error))
@@ -132,6 +141,7 @@ def create_app(library: Library) -> Flask:
             page = render_template("error.html", name=name, title=title, status=status, detail=detail, facts=facts)
             response = Response(page, status, mimetype="text/html")
         else:
+            facts = {**facts, "request": request.environ.get("kg.request_id")}
             # Facts first: what RFC 9457 defines is not to be overwritten by a case's own members.
             response = jsonify(
                 {**facts, "type": f"{library.base}errors#{name}", "title": title, "status": status, "detail": detail}
@@ -150,6 +160,13 @@ def create_app(library: Library) -> Flask:
         headers.setdefault(
             "Access-Control-Expose-Headers", "ETag, Link, Location, KG-Revision, KG-Prefixes-Added, Retry-After"
         )
+        if request.method == "OPTIONS":
+            headers.setdefault("Access-Control-Allow-Methods", headers.get("Allow", "GET, HEAD, OPTIONS"))
+            allowed = (
+                "Accept, Authorization, Content-Type, If-Match, If-None-Match, KG-Change, KG-Min-Revision, KG-Note"
+            )
+            headers.setdefault("Access-Control-Allow-Headers", allowed)
+            headers.setdefault("Access-Control-Max-Age", "86400")
         headers.setdefault("X-Content-Type-Options", "nosniff")
         headers.setdefault("Referrer-Policy", "no-referrer")
         if response.mimetype == "text/html":

@@ -14,21 +14,21 @@ import signal
 import sys
 import threading
 
-from flask import Flask
-
 from kg import config
 from kg.engine import Query
 from kg.errors import KgError
 from kg.library import open_library
 from kg.web import create_app
+from kg.web.front import Front
 
 
-def application() -> Flask:
-    """The application on the data directory of the environment's settings."""
+def application() -> Front:
+    """The service on the data directory of the environment's settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
-        library = open_library(config.read(), create=False, owner=True)
+        settings = config.read()
+        library = open_library(settings, create=False, owner=True)
         library.settle(wait=3600)
         library.answer(Query("ASK {}"))  # so that the first to ask waits for no process to start
     except KgError as error:
@@ -37,7 +37,14 @@ def application() -> Flask:
         raise
     library.start_following()
     atexit.register(library.close)
-    return create_app(library)
+    return Front(
+        create_app(library).wsgi_app,
+        library,
+        # Queries that wait hold a thread each, so there are as many as may wait, and the ones for all else.
+        threads=settings.threads + settings.query_queue + settings.query_processes,
+        body_limit=max(settings.query_limit, settings.batch_limit),
+        cache_size=settings.cache_size,
+    )
 
 
 def _end_with_parent() -> None:

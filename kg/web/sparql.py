@@ -13,15 +13,21 @@ import pyoxigraph as ox
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from kg import describe, documents
-from kg.engine import Answer, Query
+from kg import describe, documents, lexis
+from kg.engine import NOBODY, Answer, Query
 from kg.errors import MalformedQuery, NotAcceptable, RequestError, UnsupportedMediaType
 from kg.library import Library
 from kg.terms import shorten
 from kg.web.negotiation import HTML, RDF_TYPES, SOLUTION_TYPES, best, choose, short_cut
 
-#: RDF that a query can answer with: it has triples, no graphs.
-_GRAPH_TYPES = {kind: suffix for kind, suffix in RDF_TYPES.items() if suffix not in ("trig", "nq")}
+#: RDF that a query can answer with. It has triples and no graphs, and so Turtle is TriG and N-Triples are N-Quads too.
+_GRAPH_TYPES = RDF_TYPES
+
+#: What the engine writes for each; JSON-LD is made from N-Triples.
+_WRITTEN = {"jsonld": "nt", "nq": "nt", "trig": "ttl"}
+
+#: Functions whose value is another each time: their answers are never kept.
+_CHANGING = frozenset({"NOW", "RAND", "UUID", "STRUUID", "BNODE"})
 
 #: Rows that the result page shows; it says how many there are and links to all of them.
 _ROWS = 500
@@ -102,11 +108,11 @@ def _respond(library: Library, fields: Any, query_string: bytes) -> Response:
         default_graphs=_iris(given.get("default-graph-uri", []), "default-graph-uri"),
         named_graphs=_iris(given.get("named-graph-uri", []), "named-graph-uri"),
         solutions=SOLUTION_TYPES[solutions] if solutions else None,
-        triples={"jsonld": "nt"}.get(_GRAPH_TYPES[triples], _GRAPH_TYPES[triples]) if triples else None,
+        triples=_WRITTEN.get(_GRAPH_TYPES[triples], _GRAPH_TYPES[triples]) if triples else None,
         timeout=_seconds(given.get("timeout", [])),
     )
     try:
-        answer = library.answer(query)
+        answer = library.answer(query, request.environ.get("kg.caller", NOBODY))
     except NotAcceptable as error:
         available = list(_GRAPH_TYPES if error.facts["available"] == "triples" else SOLUTION_TYPES)
         raise NotAcceptable(f"{error.detail}; there are {', '.join(available)}", available=available) from None
@@ -129,6 +135,7 @@ def _respond(library: Library, fields: Any, query_string: bytes) -> Response:
         )
     response.vary.add("Accept")
     response.headers["KG-Revision"] = str(answer.revision)
+    response.headers["Cache-Control"] = "no-store" if _CHANGING & lexis.words(query.text) else "public, no-cache"
     if answer.prefixes:
         response.headers["KG-Prefixes-Added"] = ", ".join(answer.prefixes)
     return response

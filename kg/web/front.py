@@ -1,0 +1,351 @@
+"""The outermost layer: connections in, the application behind, answers from memory before it.
+
+Hides the server's interface (RSGI, granian's own) and threads. It answers repeats in the event loop, reads bodies there too, so
+that slow writers hold no thread, runs the WSGI application in a bounded number of threads, and learns when a client goes away,
+which WSGI cannot tell. Promises that concurrent identical reads are computed once, that nothing is served which an earlier
+acknowledged write has made stale, and that past its bounds a client is told to come back, at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote_to_bytes
+
+from kg import __version__
+from kg.engine import Caller
+from kg.web import cache as caching
+from kg.web.cache import Cache, Headers, Kept
+
+log = logging.getLogger("kg.request")
+
+#: Seconds within which a body must have arrived.
+_BODY_PATIENCE = 60.0
+
+#: Answers of up to this many bytes are sent, compressed and kept in one piece; longer ones go as they are read.
+_PIECE = 8 * 2**20
+
+WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Library(Protocol):
+    """What the front asks of a library: the revision of the journal and the one that queries see."""
+
+    def revision(self) -> tuple[int, int]: ...
+
+
+@dataclass
+class Response:
+    """What the application answered: all of the body, or the rest of it to be read."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    rest: Iterator[bytes] | None = None
+    close: Callable[[], None] = lambda: None
+
+    def header(self, name: str) -> str:
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+
+class Front:
+    """An RSGI application over a WSGI one.
+
+    `threads` bounds the requests worked on at once, `body_limit` their bodies in bytes, `cache_size` the memory for answers.
+    """
+
+    def __init__(self, application: WSGI, library: Library, *, threads: int, body_limit: int, cache_size: int) -> None:
+        self._application = application
+        self._library = library
+        self._threads = threads
+        self._body_limit = body_limit
+        self.cache = Cache(cache_size)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._busy = 0
+        self._flights: dict[object, asyncio.Future[Kept | Response | None]] = {}
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def __rsgi__(self, scope: Any, proto: Any) -> None:
+        if scope.proto != "http":
+            return None
+        start = time.perf_counter()
+        headers = scope.headers
+        method = scope.method
+        coding = caching.coding_for(headers.get("accept-encoding") or "")
+        if_none_match = headers.get("if-none-match")
+        revision = self._library.revision()
+        wanted: caching.Key | None = None
+        body = b""
+        if method in ("GET", "HEAD"):
+            if not _conditional_beyond_etag(headers):
+                wanted = self._key(scope, b"", coding)
+        else:
+            try:
+                body = await asyncio.wait_for(self._read(headers, proto), _BODY_PATIENCE)
+            except _BodyTooLarge:
+                return self._refuse(proto, 413, "the body is larger than anything taken here")
+            except TimeoutError:
+                return self._refuse(proto, 408, f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
+            if method == "POST" and scope.path == "/sparql":
+                wanted = self._key(scope, body, coding)
+        if wanted is not None:
+            kept = self.cache.find(revision, wanted)
+            if kept is not None:
+                return self._send_kept(proto, kept, method, if_none_match)
+            self.cache.misses += 1
+        if self._busy >= self._threads:
+            return self._refuse(proto, 503, "too many requests are being worked on; try again in a few seconds")
+        answer = await self._answer(scope, proto, body, coding, revision, wanted)
+        if answer is None:  # the client is gone
+            return None
+        status = answer.status
+        if isinstance(answer, Kept):
+            self._send_kept(proto, answer, method, if_none_match)
+        else:
+            await self._send(proto, answer, method)
+        log.info("%s %s %d %.1f ms", method, scope.path, status, (time.perf_counter() - start) * 1000)
+        return None
+
+    def _key(self, scope: Any, body: bytes, coding: str) -> caching.Key:
+        headers = scope.headers
+        return caching.key(
+            scope.method,
+            scope.path,
+            scope.query_string,
+            body,
+            headers.get("content-type") or "" if body else "",
+            headers.get("accept") or "",
+            headers.get("accept-language") or "",
+            coding,
+        )
+
+    # Computing
+
+    async def _answer(
+        self, scope: Any, proto: Any, body: bytes, coding: str, revision: tuple[int, int], wanted: caching.Key | None
+    ) -> Kept | Response | None:
+        """The answer of the application; for a read that somebody else is waiting for already, theirs."""
+        flight = None
+        while wanted is not None and (flight := self._flights.get((revision, wanted))) is not None:
+            shared = await asyncio.shield(flight)
+            if isinstance(shared, Kept):
+                return shared
+            # The first could not share theirs (it may differ from time to time, or failed for them alone).
+            wanted = None
+        if wanted is not None:
+            flight = self._flights[revision, wanted] = asyncio.get_running_loop().create_future()
+        answer: Kept | Response | None = None
+        try:
+            answer = await self._compute(scope, proto, body, coding)
+            if wanted is not None and isinstance(answer, Response) and (kept := _as_kept(answer)) is not None:
+                answer = kept
+                if self._library.revision() == revision:
+                    self.cache.keep(revision, wanted, kept)
+            return answer
+        finally:
+            if wanted is not None and flight is not None:
+                del self._flights[revision, wanted]
+                flight.set_result(answer if isinstance(answer, Kept) else None)
+
+    async def _compute(self, scope: Any, proto: Any, body: bytes, coding: str) -> Response | None:
+        caller = Caller(scope.client.rpartition(":")[0])
+        environ = _environ(scope, body, caller)
+        if scope.method in ("GET", "HEAD"):
+            # One answer serves all: HEAD is it without its body, and whoever has it already is told so when it is sent.
+            environ["REQUEST_METHOD"] = "GET"
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        loop = asyncio.get_running_loop()
+        self._busy += 1
+        work = loop.run_in_executor(self._pool, _run, self._application, environ, coding)
+        gone = asyncio.ensure_future(proto.client_disconnect())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                caller.hang_up()
+            answer = await work
+            return None if caller.gone else answer
+        finally:
+            gone.cancel()
+            self._busy -= 1
+
+    async def _read(self, headers: Any, proto: Any) -> bytes:
+        declared = headers.get("content-length") or "0"
+        if declared.isdigit() and int(declared) > self._body_limit:
+            raise _BodyTooLarge
+        parts = bytearray()
+        async for part in proto:
+            parts += part
+            if len(parts) > self._body_limit:
+                raise _BodyTooLarge
+        return bytes(parts)
+
+    # Sending
+
+    def _send_kept(self, proto: Any, kept: Kept, method: str, if_none_match: str | None) -> None:
+        if if_none_match is not None and caching.matches(if_none_match, kept.etag):
+            proto.response_empty(304, kept.not_modified)
+        elif method == "HEAD":
+            proto.response_empty(kept.status, kept.headers)
+        else:
+            proto.response_bytes(kept.status, kept.headers, kept.body)
+
+    async def _send(self, proto: Any, answer: Response, method: str) -> None:
+        if answer.rest is None or method == "HEAD":
+            answer.close()
+            if answer.body and method != "HEAD":
+                proto.response_bytes(answer.status, answer.headers, answer.body)
+            else:
+                proto.response_empty(answer.status, answer.headers)
+            return
+        loop = asyncio.get_running_loop()
+        transport = proto.response_stream(answer.status, answer.headers)
+        try:
+            await transport.send_bytes(answer.body)
+            while piece := await loop.run_in_executor(self._pool, next, answer.rest, b""):
+                await transport.send_bytes(piece)
+        finally:
+            answer.close()
+
+    def _refuse(self, proto: Any, status: int, detail: str) -> None:
+        title = {
+            408: "The request took too long to arrive",
+            413: "The request is too large",
+            503: "The service is busy",
+        }[status]
+        text = f'{{"type": "about:blank", "title": "{title}", "status": {status}, "detail": "{detail}"}}'
+        headers = [("content-type", "application/problem+json"), ("access-control-allow-origin", "*")]
+        proto.response_bytes(status, headers + ([("retry-after", "5")] if status == 503 else []), text.encode())
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+def _conditional_beyond_etag(headers: Any) -> bool:
+    """Whether a read has conditions that memory does not look at."""
+    return any(
+        name in headers
+        for name in (
+            "if-modified-since",
+            "if-match",
+            "if-unmodified-since",
+            "range",
+            "authorization",
+            "kg-min-revision",
+        )
+    )
+
+
+def _environ(scope: Any, body: bytes, caller: Caller) -> dict[str, Any]:
+    """The WSGI environment of a request (PEP 3333)."""
+    host, _, port = (scope.server or "localhost:80").rpartition(":")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(scope.path).decode("latin-1")
+        if "%" in scope.path
+        else scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "SERVER_NAME": host.strip("[]"),
+        "SERVER_PORT": port,
+        "REMOTE_ADDR": caller.address.strip("[]"),
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "kg.caller": caller,
+        "kg.request_id": uuid.uuid4().hex[:12],
+    }
+    if "host" not in scope.headers and getattr(scope, "authority", None):
+        environ["HTTP_HOST"] = scope.authority
+    for name, value in scope.headers.items():
+        key = name.upper().replace("-", "_")
+        if key == "CONTENT_TYPE":
+            environ[key] = value
+        elif key != "CONTENT_LENGTH":
+            # Repeated fields are one with commas (RFC 9110, section 5.3).
+            field = f"HTTP_{key}"
+            environ[field] = f"{environ[field]},{value}" if field in environ else value
+    return environ
+
+
+def _run(application: WSGI, environ: dict[str, Any], coding: str) -> Response:
+    """The whole answer of the application, or its beginning and the rest, compressed where that is worth it."""
+    started: list[Any] = []
+
+    def start_response(status: str, headers: Headers, exc_info: object = None) -> Callable[[bytes], None]:
+        started[:] = [int(status[:3]), headers]
+        raise_on_write: list[bytes] = []
+        return raise_on_write.append
+
+    result = application(environ, start_response)
+    close: Callable[[], None] = getattr(result, "close", lambda: None)
+    pieces = iter(result)
+    body = bytearray()
+    rest: Iterator[bytes] | None = None
+    for piece in pieces:
+        body += piece
+        if len(body) > _PIECE:
+            rest = pieces
+            break
+    status, headers = started
+    response = Response(status, [(name.lower(), value) for name, value in headers], bytes(body), rest, close)
+    _encode(response, coding, environ["REQUEST_METHOD"])
+    return response
+
+
+def _encode(response: Response, coding: str, method: str) -> None:
+    """Give a whole answer to a read its entity tag, and its coding, which the tag names too."""
+    media_type, length = response.header("content-type"), len(response.body)
+    storable = response.status == 200 and "no-store" not in response.header("cache-control") and response.rest is None
+    if not response.header("etag") and storable and method in ("GET", "POST") and response.header("kg-revision"):
+        digest = hashlib.blake2b(response.body, digest_size=16, key=__version__.encode()).hexdigest()
+        response.headers.append(("etag", f'"{digest}"'))
+    if response.rest is None and caching.worth_compressing(media_type, length):
+        vary = response.header("vary")
+        response.headers = [(n, v) for n, v in response.headers if n != "vary"]
+        response.headers.append(("vary", f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"))
+        if coding != "identity" and response.status == 200 and not response.header("content-encoding"):
+            response.body = caching.compress(response.body, coding)
+            etag = response.header("etag")
+            changed = {"content-encoding": coding, "content-length": str(len(response.body))}
+            if etag:
+                changed["etag"] = f'{etag[:-1]}-{coding}"'
+            response.headers = [(n, v) for n, v in response.headers if n not in changed] + list(changed.items())
+
+
+_KEPT_ON_304 = ("etag", "cache-control", "content-location", "date", "expires", "vary", "kg-revision", "link", "last-modified",
+                "access-control-allow-origin", "access-control-expose-headers")  # fmt: skip
+
+
+def _as_kept(response: Response) -> Kept | None:
+    """The answer as memory holds it, if it may."""
+    etag = response.header("etag")
+    if (
+        response.status != 200
+        or not etag
+        or response.rest is not None
+        or "no-store" in response.header("cache-control")
+    ):
+        return None
+    headers = [(n, v) for n, v in response.headers if n != "content-length"]
+    headers.append(("content-length", str(len(response.body))))
+    return Kept(
+        response.status, headers, response.body, etag, [(n, v) for n, v in response.headers if n in _KEPT_ON_304]
+    )
