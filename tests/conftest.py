@@ -1,0 +1,103 @@
+"""What tests stand on: a library, one with the seeds in it, and the real server as its own process.
+
+Everything here is the real thing in a temporary directory; there are no mocks.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from serving import Server, unused_port
+
+from kg import assets, loading
+from kg import config as settings
+from kg.config import Config
+from kg.library import Library, open_library
+
+BASE = "https://kg.example/"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=20, help="how often tests/faults kill each of the processes in turn")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Settings for a data directory that is not there yet, with one query process; nothing from the environment."""
+    return settings.read({}, data=tmp_path / "data", base=BASE, query_processes=1, query_timeout=20)
+
+
+@pytest.fixture
+def library(config: Config) -> Iterator[Library]:
+    """An empty library, base https://kg.example/."""
+    with open_library(config, create=True, owner=True) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def seeded_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with the seeds in it, base https://kg.example/, that nobody holds open. Never change it: copy it."""
+    directory = tmp_path_factory.mktemp("seeded") / "data"
+    with open_library(settings.read({}, data=directory, base=BASE), create=True, owner=True) as opened:
+        summary = loading.load(opened, assets.files("seeds", "**/*.ttl"), agent="seeds")
+    assert not summary.problems, [line for problem in summary.problems for line in problem.in_words(opened.base)]
+    return directory
+
+
+@pytest.fixture
+def seeded(seeded_directory: Path, config: Config) -> Iterator[Library]:
+    """A library with the seeds in it, base https://kg.example/, the test's own to change."""
+    shutil.copytree(seeded_directory, config.data)
+    with open_library(config, create=False, owner=True) as opened:
+        opened.settle()
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the seeds in it for all tests that only read; its base is its own address."""
+    server = Server(tmp_path_factory.mktemp("served") / "data")
+    try:
+        server.wait()
+        yield server
+        assert server.stop() == 0, server.output
+    finally:
+        server.kill()
+
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts servers for one test: `serve(data=…, port=…, flags=…, wait=…, KG_…=…)`, by default in the test's own directory.
+
+    A new directory is filled with the seeds, which takes seconds: copy `seeded_directory`, or make one with `kg load`. Whatever the
+    test leaves running is ended after it.
+    """
+    started: list[Server] = []
+
+    def start(
+        data: Path | None = None,
+        *,
+        port: int | None = None,
+        flags: Sequence[str] = (),
+        wait: bool = True,
+        **variables: str,
+    ) -> Server:
+        server = Server(data or tmp_path / "data", port, *flags, **variables)
+        started.append(server)
+        return server.wait() if wait else server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """`free_port()` is a port of 127.0.0.1 on which nothing listens."""
+    return unused_port
