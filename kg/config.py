@@ -70,6 +70,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("base", "", str, "The IRI under which documents are named; fixed when the data directory is created. Default: http://{bind}/."),
     Setting("query_processes", _CORES, _whole, "How many processes evaluate queries. Default: one for each core."),
     Setting("query_timeout", "30", _seconds, "Seconds after which a query is stopped."),
+    Setting("slow_query", "5", _seconds, "Seconds from which a query is written to the log."),
     Setting("query_memory", "4GiB", _size, "Memory that one query process may use."),
     Setting("query_queue", "64", _whole, "How many queries may wait for a process; past that, callers are told to come back."),
     Setting("query_limit", "1MiB", _size, "The longest query text that is read."),
@@ -90,6 +91,7 @@ class Config:
     base: str
     query_processes: int
     query_timeout: float
+    slow_query: float
     query_memory: int
     query_queue: int
     query_limit: int

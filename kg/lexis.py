@@ -5,6 +5,7 @@ Hides section 19.8 of SPARQL 1.1 (the terminals). Pure text in, tokens out; it p
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ def expand(text: str) -> str:
     return _ESCAPE.sub(character, text)
 
 
+@functools.lru_cache(maxsize=256)
 def words(text: str) -> frozenset[str]:
     """The bare words of a query in upper case: its keywords. Read as written and with code points expanded, because
     an engine might do either."""
@@ -63,6 +65,7 @@ def words(text: str) -> frozenset[str]:
     )
 
 
+@functools.lru_cache(maxsize=256)
 def undeclared_prefixes(text: str) -> frozenset[str]:
     """The prefixes, without colon, of the names in a query that no PREFIX of it declares."""
     used: set[str] = set()

@@ -7,7 +7,7 @@ server). Callers hold an `Engine` and do not know which.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Literal, Protocol
@@ -77,13 +77,14 @@ class Answer:
 
 
 class Caller:
-    """On whose behalf a query is evaluated: an address, for fair turns, and whether they still wait for the answer.
+    """On whose behalf a query is evaluated: an address, for fair turns, the request's id, for the log, and whether they still wait.
 
     The side that holds the connection calls `hang_up`; the side that evaluates leaves a callback for it.
     """
 
-    def __init__(self, address: str = "") -> None:
+    def __init__(self, address: str = "", request: str = "") -> None:
         self.address = address
+        self.request = request
         self.gone = False
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] = []
@@ -128,6 +129,9 @@ class Engine(Protocol):
 
     def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
         """Evaluate a query on one state of the graph. Raises a `QueryError`, `NotAcceptable` or `Overloaded`; an answer is whole."""
+
+    def figures(self) -> Mapping[str, int]:
+        """Numbers for operators, by name."""
 
     def close(self) -> None:
         """End all processes and release the files. Idempotent."""

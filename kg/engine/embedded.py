@@ -22,7 +22,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pyoxigraph as ox
@@ -111,7 +111,7 @@ class EmbeddedEngine:
             self._index = _Index(config.data, self._snapshots, patience)
             _remove_orphaned_spools(config.data)
         self._published = self._snapshots.newest()
-        limits = Limits(config.query_timeout, config.query_memory, config.result_limit)
+        limits = Limits(config.query_timeout, config.query_memory, config.result_limit, config.slow_query)
         spool = config.data / "spool" if owner else config.data / f"spool-{os.getpid()}"
         self._spool = spool
         self._processes = _Lazily(lambda: QueryProcesses(config.query_processes, config.query_queue, limits, spool))
@@ -161,6 +161,9 @@ class EmbeddedEngine:
                 if self._published is not None and self._published[0] == revision and path.exists():
                     raise
         raise StorageError(f"no snapshot in {self._snapshots.directory} can be opened")
+
+    def figures(self) -> Mapping[str, int]:
+        return self._processes.get().figures()
 
     def query_processes(self) -> list[int]:
         """The process ids of the query processes."""

@@ -102,6 +102,8 @@ class Turns:
                     )
             line.add(caller.address, turn, first=again)
             self._grant()
+        if turn.placed and not caller.gone:
+            return turn
         with caller.on_hang_up(turn.woken.set):
             turn.woken.wait(patience)
         with self._lock:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import select
 import subprocess
@@ -42,17 +43,20 @@ from kg.errors import (
     StorageError,
 )
 
+log = logging.getLogger("kg.query")
+
 #: Words that make an engine send requests; bare words, so `?load` and `ex:service` are none.
 _REACHING_OUT = frozenset({"SERVICE", "LOAD"})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one query may use: seconds, bytes of memory, bytes of result."""
+    """What one query may use: seconds, bytes of memory, bytes of result. One that takes longer than `slow` seconds is logged."""
 
     seconds: float
     memory: int
     result: int
+    slow: float = 5.0
 
 
 class _StoppedForBeingSlow(Exception):
@@ -119,8 +123,11 @@ class QueryProcesses:
                     raise CallerGone("the caller went away while the query ran") from None
                 raise
             finally:
+                took = time.monotonic() - start
                 self._give_back(process)
-                self._turns.leave(turn, finished, time.monotonic() - start)
+                self._turns.leave(turn, finished, took)
+                if took > self.limits.slow:
+                    log.warning("[%s] slow query, %.1f s: %r", caller.request, took, query.text[:2000])
             return Answer(
                 header["kind"], header["format"], revision, header["length"], body, tuple(query.supplied_prefixes())
             )
@@ -222,7 +229,8 @@ class _Process:
             if not self._ready(min(start + QUICK, deadline)) and not may_go_on():
                 self.kill()
                 raise _StoppedForBeingSlow
-            header = json.loads(self._read(LENGTH.unpack(self._read(4, deadline))[0], deadline))
+            arrived = bytearray()
+            header = json.loads(self._read(arrived, LENGTH.unpack(self._read(arrived, 4, deadline))[0], deadline))
             if "error" in header:
                 raise _error(header, self._limits)
             if "spooled" in header:
@@ -230,7 +238,7 @@ class _Process:
                 file = path.open("rb")
                 path.unlink()
                 return header, file
-            return header, self._read(header["length"], deadline)
+            return header, self._read(arrived, header["length"], deadline)
         except TimeoutError:
             self.kill()
             raise QueryTimeout(
@@ -250,17 +258,18 @@ class _Process:
         poll.register(self._out, select.POLLIN)
         return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
-    def _read(self, count: int, deadline: float) -> bytes:
-        parts: list[bytes] = []
-        while count:
+    def _read(self, arrived: bytearray, count: int, deadline: float) -> bytes:
+        """The next `count` bytes. `arrived` holds what came with earlier ones: a small reply is one read."""
+        while len(arrived) < count:
             if not self._ready(deadline):
                 raise TimeoutError
-            part = self._out.read(min(count, 2**20))
+            part = self._out.read(max(65_536, min(count, 2**20)))
             if not part:
                 raise EOFError
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
+            arrived += part
+        taken = bytes(arrived[:count])
+        del arrived[:count]
+        return taken
 
     def _died(self) -> KgError:
         """Why the process is gone, from its last words."""

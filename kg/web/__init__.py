@@ -40,7 +40,7 @@ from kg.errors import (
     UnsupportedMediaType,
 )
 from kg.library import Library
-from kg.web import documents, negotiation, pages, sparql
+from kg.web import documents, negotiation, operations, pages, sparql
 
 log = logging.getLogger("kg.web")
 
@@ -82,12 +82,13 @@ def status_of(kind: type[KgError]) -> int:
     return next(STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in STATUSES)
 
 
-def create_app(library: Library) -> Flask:
+def create_app(library: Library, metrics: operations.Metrics | None = None) -> Flask:
     """The application over an open library. The caller closes the library."""
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     home = urlsplit(library.base.iri).path
+    app.register_blueprint(operations.blueprint(library, metrics or operations.Metrics(library)))
     app.register_blueprint(sparql.blueprint(library))
     app.register_blueprint(pages.blueprint(library))
     app.register_blueprint(documents.blueprint(library))

@@ -7,10 +7,10 @@ within a bound in bytes, and that what it hands out is whole. What may be kept i
 
 from __future__ import annotations
 
+import functools
 import gzip
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import zstandard
@@ -24,19 +24,6 @@ _WORTH_COMPRESSING = 1_000
 CODINGS = ("zstd", "gzip")
 
 Headers = list[tuple[str, str]]
-
-
-class Key(NamedTuple):
-    """What an answer depends on, beside the revision."""
-
-    method: str
-    path: str
-    parameters: tuple[tuple[str, str], ...]
-    body: bytes
-    body_type: str
-    accept: str
-    language: str
-    coding: str
 
 
 @dataclass(frozen=True)
@@ -55,12 +42,10 @@ class Kept:
         return len(self.body) + 1_000
 
 
-def key(
-    method: str, path: str, query: str, body: bytes, body_type: str, accept: str, language: str, coding: str
-) -> Key:
-    """The key of a request. Parameters that come in another order are the same; HEAD is answered from GET."""
-    parameters = tuple(sorted(parse_qsl(query, keep_blank_values=True))) if query else ()
-    return Key("GET" if method == "HEAD" else method, path, parameters, body, body_type, accept, language, coding)
+@functools.lru_cache(maxsize=4096)
+def canonical(query: str) -> tuple[tuple[str, str], ...]:
+    """The parameters of a query string, the same for every order in which they may come."""
+    return tuple(sorted(parse_qsl(query, keep_blank_values=True))) if query else ()
 
 
 class Cache:
@@ -81,11 +66,12 @@ class Cache:
             self._kept.clear()
             self._size = 0
             self._revision = revision
-            return None
         found = self._kept.get(wanted)
         if found is not None:
             self._kept.move_to_end(wanted)
             self.hits += 1
+        else:
+            self.misses += 1
         return found
 
     def keep(self, revision: tuple[int, ...], wanted: object, answer: Kept) -> None:
@@ -104,6 +90,7 @@ class Cache:
         return {"entries": len(self._kept), "bytes": self._size, "hits": self.hits, "misses": self.misses}
 
 
+@functools.lru_cache(maxsize=1024)
 def coding_for(accept_encoding: str) -> str:
     """The coding to write for an `Accept-Encoding`: zstd, gzip, or identity (RFC 9110, section 12.5.3)."""
     if not accept_encoding:

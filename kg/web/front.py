@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from kg import __version__
@@ -35,12 +35,7 @@ _BODY_PATIENCE = 60.0
 _PIECE = 8 * 2**20
 
 WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class Library(Protocol):
-    """What the front asks of a library: the revision of the journal and the one that queries see."""
-
-    def revision(self) -> tuple[int, int]: ...
+Revision = tuple[int, ...]
 
 
 @dataclass
@@ -60,15 +55,26 @@ class Response:
 class Front:
     """An RSGI application over a WSGI one.
 
-    `threads` bounds the requests worked on at once, `body_limit` their bodies in bytes, `cache_size` the memory for answers.
+    `revision` tells all that answers depend on beside the request. `answered` is told of each answer: method, status, and the
+    seconds it took to compute, or None. `threads` bounds the requests worked on at once, `body_limit` their bodies in bytes.
     """
 
-    def __init__(self, application: WSGI, library: Library, *, threads: int, body_limit: int, cache_size: int) -> None:
+    def __init__(
+        self,
+        application: WSGI,
+        revision: Callable[[], Revision],
+        cache: Cache,
+        answered: Callable[[str, int, float | None], None],
+        *,
+        threads: int,
+        body_limit: int,
+    ) -> None:
         self._application = application
-        self._library = library
+        self._revision = revision
+        self._cache = cache
+        self._answered = answered
         self._threads = threads
         self._body_limit = body_limit
-        self.cache = Cache(cache_size)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._busy = 0
         self._flights: dict[object, asyncio.Future[Kept | Response | None]] = {}
@@ -78,62 +84,55 @@ class Front:
 
     async def __rsgi__(self, scope: Any, proto: Any) -> None:
         if scope.proto != "http":
-            return None
+            return
         start = time.perf_counter()
         headers = scope.headers
         method = scope.method
         coding = caching.coding_for(headers.get("accept-encoding") or "")
         if_none_match = headers.get("if-none-match")
-        revision = self._library.revision()
-        wanted: caching.Key | None = None
+        revision = self._revision()
+        wanted: object = None
         body = b""
         if method in ("GET", "HEAD"):
             if not _conditional_beyond_etag(headers):
-                wanted = self._key(scope, b"", coding)
+                wanted = _key(scope, headers, b"", coding)
         else:
             try:
                 body = await asyncio.wait_for(self._read(headers, proto), _BODY_PATIENCE)
             except _BodyTooLarge:
-                return self._refuse(proto, 413, "the body is larger than anything taken here")
+                self._refuse(proto, 413, "the body is larger than anything taken here")
+                return
             except TimeoutError:
-                return self._refuse(proto, 408, f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
+                self._refuse(proto, 408, f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
+                return
             if method == "POST" and scope.path == "/sparql":
-                wanted = self._key(scope, body, coding)
+                wanted = _key(scope, headers, body, coding)
         if wanted is not None:
-            kept = self.cache.find(revision, wanted)
+            kept = self._cache.find(revision, wanted)
             if kept is not None:
-                return self._send_kept(proto, kept, method, if_none_match)
-            self.cache.misses += 1
+                self._answered(method, self._send_kept(proto, kept, method, if_none_match), None)
+                return
         if self._busy >= self._threads:
-            return self._refuse(proto, 503, "too many requests are being worked on; try again in a few seconds")
-        answer = await self._answer(scope, proto, body, coding, revision, wanted)
-        if answer is None:  # the client is gone
-            return None
-        status = answer.status
+            self._refuse(proto, 503, "too many requests are being worked on; try again in a few seconds")
+            return
+        request = uuid.uuid4().hex[:12]
+        answer = await self._answer(scope, proto, body, coding, revision, wanted, request)
+        seconds = time.perf_counter() - start
+        if answer is None:
+            log.info("[%s] %s %s: the client went away after %.1f ms", request, method, scope.path, seconds * 1000)
+            return
         if isinstance(answer, Kept):
-            self._send_kept(proto, answer, method, if_none_match)
+            status = self._send_kept(proto, answer, method, if_none_match)
         else:
+            status = answer.status
             await self._send(proto, answer, method)
-        log.info("%s %s %d %.1f ms", method, scope.path, status, (time.perf_counter() - start) * 1000)
-        return None
-
-    def _key(self, scope: Any, body: bytes, coding: str) -> caching.Key:
-        headers = scope.headers
-        return caching.key(
-            scope.method,
-            scope.path,
-            scope.query_string,
-            body,
-            headers.get("content-type") or "" if body else "",
-            headers.get("accept") or "",
-            headers.get("accept-language") or "",
-            coding,
-        )
+        self._answered(method, status, seconds)
+        log.info("[%s] %s %s %d %.1f ms", request, method, scope.path, status, seconds * 1000)
 
     # Computing
 
     async def _answer(
-        self, scope: Any, proto: Any, body: bytes, coding: str, revision: tuple[int, int], wanted: caching.Key | None
+        self, scope: Any, proto: Any, body: bytes, coding: str, revision: Revision, wanted: object, request: str
     ) -> Kept | Response | None:
         """The answer of the application; for a read that somebody else is waiting for already, theirs."""
         flight = None
@@ -147,19 +146,19 @@ class Front:
             flight = self._flights[revision, wanted] = asyncio.get_running_loop().create_future()
         answer: Kept | Response | None = None
         try:
-            answer = await self._compute(scope, proto, body, coding)
+            answer = await self._compute(scope, proto, body, coding, request)
             if wanted is not None and isinstance(answer, Response) and (kept := _as_kept(answer)) is not None:
                 answer = kept
-                if self._library.revision() == revision:
-                    self.cache.keep(revision, wanted, kept)
+                if self._revision() == revision:
+                    self._cache.keep(revision, wanted, kept)
             return answer
         finally:
             if wanted is not None and flight is not None:
                 del self._flights[revision, wanted]
                 flight.set_result(answer if isinstance(answer, Kept) else None)
 
-    async def _compute(self, scope: Any, proto: Any, body: bytes, coding: str) -> Response | None:
-        caller = Caller(scope.client.rpartition(":")[0])
+    async def _compute(self, scope: Any, proto: Any, body: bytes, coding: str, request: str) -> Response | None:
+        caller = Caller(scope.client.rpartition(":")[0], request)
         environ = _environ(scope, body, caller)
         if scope.method in ("GET", "HEAD"):
             # One answer serves all: HEAD is it without its body, and whoever has it already is told so when it is sent.
@@ -192,13 +191,15 @@ class Front:
 
     # Sending
 
-    def _send_kept(self, proto: Any, kept: Kept, method: str, if_none_match: str | None) -> None:
+    def _send_kept(self, proto: Any, kept: Kept, method: str, if_none_match: str | None) -> int:
         if if_none_match is not None and caching.matches(if_none_match, kept.etag):
             proto.response_empty(304, kept.not_modified)
-        elif method == "HEAD":
+            return 304
+        if method == "HEAD":
             proto.response_empty(kept.status, kept.headers)
         else:
             proto.response_bytes(kept.status, kept.headers, kept.body)
+        return kept.status
 
     async def _send(self, proto: Any, answer: Response, method: str) -> None:
         if answer.rest is None or method == "HEAD":
@@ -226,6 +227,22 @@ class Front:
         text = f'{{"type": "about:blank", "title": "{title}", "status": {status}, "detail": "{detail}"}}'
         headers = [("content-type", "application/problem+json"), ("access-control-allow-origin", "*")]
         proto.response_bytes(status, headers + ([("retry-after", "5")] if status == 503 else []), text.encode())
+        self._answered("other", status, None)
+
+
+def _key(scope: Any, headers: Any, body: bytes, coding: str) -> object:
+    """What the answer to a request depends on beside the revision. HEAD is answered from GET; parameters may come in any order."""
+    get = headers.get
+    return (
+        "POST" if body else "GET",
+        scope.path,
+        caching.canonical(scope.query_string),
+        body,
+        get("content-type") if body else None,
+        get("accept"),
+        get("accept-language"),
+        coding,
+    )
 
 
 class _BodyTooLarge(Exception):
@@ -270,7 +287,7 @@ def _environ(scope: Any, body: bytes, caller: Caller) -> dict[str, Any]:
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "kg.caller": caller,
-        "kg.request_id": uuid.uuid4().hex[:12],
+        "kg.request_id": caller.request,
     }
     if "host" not in scope.headers and getattr(scope, "authority", None):
         environ["HTTP_HOST"] = scope.authority

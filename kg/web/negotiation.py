@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -32,11 +33,16 @@ RDF_TYPES: dict[str, str] = {
 }
 
 
-def best(accept: str | None, available: Sequence[str]) -> str | None:
+def best(accept: str | None, available: Iterable[str]) -> str | None:
     """The available media type that the header prefers; between equals the first. None where none will do.
 
     An absent or empty header takes anything. The most specific range that matches a type decides its quality.
     """
+    return _best(accept, tuple(available))
+
+
+@functools.lru_cache(maxsize=1024)
+def _best(accept: str | None, available: tuple[str, ...]) -> str | None:
     if not available:
         return None
     if accept is None or not accept.strip():

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyoxigraph as ox
-from flask import Blueprint, Response, jsonify, redirect, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request
 
-from kg import __version__, assets, documents, questions
+from kg import assets, documents, questions
 from kg.documents import Document
 from kg.errors import KgError, NotFound
 from kg.journal import Revision
@@ -64,19 +64,6 @@ def blueprint(library: Library) -> Blueprint:
         items = [(iri.removeprefix(base.iri), labels[iri]) for iri in found[:_PAGE]]
         return render_template(
             "list.html", kind=kind, items=items, more=more, total=library.journal.counts().get(kind, 0)
-        )
-
-    @routes.get("/health")
-    def health() -> Response:
-        last, reached = library.journal.last(), library.engine.reached()
-        status = "ok" if last == reached else "catching up"
-        return jsonify(
-            status=status,
-            version=__version__,
-            base=base.iri,
-            revision=last,
-            reached=reached,
-            documents=library.journal.counts(),
         )
 
     @routes.get("/ns")

@@ -19,7 +19,9 @@ from kg.engine import Query
 from kg.errors import KgError
 from kg.library import open_library
 from kg.web import create_app
+from kg.web.cache import Cache
 from kg.web.front import Front
+from kg.web.operations import Metrics
 
 
 def application() -> Front:
@@ -37,13 +39,16 @@ def application() -> Front:
         raise
     library.start_following()
     atexit.register(library.close)
+    cache = Cache(settings.cache_size)
+    metrics = Metrics(library, cache.figures)
     return Front(
-        create_app(library).wsgi_app,
-        library,
+        create_app(library, metrics).wsgi_app,
+        library.revision,
+        cache,
+        metrics.answered,
         # Queries that wait hold a thread each, so there are as many as may wait, and the ones for all else.
         threads=settings.threads + settings.query_queue + settings.query_processes,
         body_limit=max(settings.query_limit, settings.batch_limit),
-        cache_size=settings.cache_size,
     )
 
 

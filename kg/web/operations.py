@@ -1,0 +1,132 @@
+"""For operators: whether the service lives, whether it is ready, and its numbers.
+
+Hides prometheus_client. Numbers that others keep are read when they are asked for, so that nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from flask import Blueprint, Response, jsonify
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from kg import __version__
+from kg.library import Library
+
+Figures = Callable[[], Mapping[str, int]]
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The numbers of one web process. `cache` gives those of the answers in memory."""
+
+    def __init__(self, library: Library, cache: Figures = dict) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "kg_requests", "Requests answered, from memory or not.", ["method", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "kg_request_seconds",
+            "Time to compute an answer that was not in memory.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.registry.register(_State(library, cache))
+
+    def answered(self, method: str, status: int, seconds: float | None) -> None:
+        """Count an answer; `seconds` is None where it came from memory."""
+        self.requests.labels(method if method in _METHODS else "other", str(status)).inc()
+        if seconds is not None:
+            self.seconds.observe(seconds)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+
+
+class _State(Collector):
+    """What is so at the moment of asking."""
+
+    def __init__(self, library: Library, cache: Figures) -> None:
+        self._library = library
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        last, reached = self._library.revision()
+        numbers = {
+            "kg_revision": (last, "The newest revision in the journal."),
+            "kg_revision_lag": (last - reached, "Revisions that queries do not see yet."),
+        }
+        for name, value in self._library.engine.figures().items():
+            numbers[f"kg_query_{name}"] = (value, f"Query processes: {name}.")
+        for name, value in self._cache().items():
+            numbers[f"kg_cache_{name}"] = (value, f"Answers in memory: {name}.")
+        for name, (value, text) in numbers.items():
+            yield GaugeMetricFamily(name, text, value)
+        documents = GaugeMetricFamily("kg_documents", "Documents there are now.", labels=["kind"])
+        for kind, count in self._library.journal.counts().items():
+            documents.add_metric([kind], count)
+        yield documents
+        sizes = GaugeMetricFamily(
+            "kg_disk_bytes", "Disk that the data directory takes; hard links once.", labels=["part"]
+        )
+        for part, size in disk_use(self._library.config.data).items():
+            sizes.add_metric([part], size)
+        yield sizes
+
+
+def disk_use(directory: Path) -> dict[str, int]:
+    """Bytes on disk of each part of a data directory; a file that several share is counted where it comes first."""
+    seen: set[tuple[int, int]] = set()
+    sizes = {"journal": 0, "index": 0, "snapshots": 0, "spool": 0}
+    for root, _, names in os.walk(directory):
+        part = Path(root).relative_to(directory).parts[:1]
+        for name in names:
+            try:
+                info = (Path(root) / name).stat()
+            except FileNotFoundError:
+                continue
+            if (info.st_dev, info.st_ino) not in seen:
+                seen.add((info.st_dev, info.st_ino))
+                key = part[0].partition("-")[0] if part else "journal"
+                sizes[key] = sizes.get(key, 0) + info.st_blocks * 512
+    return sizes
+
+
+def blueprint(library: Library, metrics: Metrics) -> Blueprint:
+    """The routes `/health`, `/health/live`, `/health/ready` and `/metrics`."""
+    routes = Blueprint("operations", __name__)
+
+    @routes.get("/health")
+    def health() -> Response:
+        last, reached = library.revision()
+        return jsonify(
+            status="ok" if last == reached else "catching up",
+            version=__version__,
+            base=library.base.iri,
+            revision=last,
+            reached=reached,
+            documents=library.journal.counts(),
+        )
+
+    @routes.get("/health/live")
+    def live() -> Response:
+        return jsonify(status="ok")
+
+    @routes.get("/health/ready")
+    def ready() -> tuple[Response, int]:
+        last, reached = library.revision()
+        ok = reached > 0 or last == 0
+        return jsonify(
+            status="ok" if ok else "no revision is published yet", revision=last, reached=reached
+        ), 200 if ok else 503
+
+    @routes.get("/metrics")
+    def numbers() -> Response:
+        return Response(generate_latest(metrics.registry), content_type=CONTENT_TYPE_LATEST)
+
+    return routes
