@@ -2,47 +2,170 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 
 import pyoxigraph as ox
 
-from kg.terms import KINDS, RDF_TYPE, XSD, Base
+from kg import documents
+from kg.terms import EKG, KINDS, PREFIXES, RDF_TYPE, RDFS, XSD, Base
 
 _SD = "http://www.w3.org/ns/sparql-service-description#"
 _VOID = "http://rdfs.org/ns/void#"
+_DCTERMS = "http://purl.org/dc/terms/"
+
+#: Formats by the names that the W3C keeps for them (https://www.w3.org/ns/formats/).
+_VOID_EXT = "http://ldf.fi/void-ext#"
 _FORMATS = "http://www.w3.org/ns/formats/"
+_RESULT_FORMATS = (
+    "SPARQL_Results_JSON",
+    "SPARQL_Results_XML",
+    "SPARQL_Results_CSV",
+    "SPARQL_Results_TSV",
+    "Turtle",
+    "N-Triples",
+    "JSON-LD",
+    "RDF_XML",
+    "TriG",
+    "N-Quads",
+)
+
+#: Named graphs that the description names of each kind of document: it must not grow with the data.
+GRAPHS_OF_A_KIND = 10
 
 
-def service(base: Base, counts: Mapping[str, int]) -> Iterator[ox.Triple]:
-    """The service description (SPARQL 1.1 Service Description, section 3). `counts` is documents by kind."""
+def service(base: Base, counts: Mapping[str, int], graphs: Iterable[str]) -> Iterator[ox.Triple]:
+    """The service description (SPARQL 1.1 Service Description, section 3).
+
+    `counts` is documents by kind; `graphs` are the documents to name as named graphs. What is absent says something too: there is
+    no sd:BasicFederatedQuery because queries never reach out, and no sd:DereferencesURIs because FROM names graphs that are here.
+    """
+
+    def about(
+        subject: ox.NamedNode | ox.BlankNode, *pairs: tuple[str, ox.NamedNode | ox.BlankNode | ox.Literal]
+    ) -> Iterator[ox.Triple]:
+        for name, value in pairs:
+            yield ox.Triple(subject, ox.NamedNode(name), value)
+
+    def number(count: int) -> ox.Literal:
+        return ox.Literal(str(count), datatype=ox.NamedNode(XSD + "integer"))
+
+    def sd(name: str) -> ox.NamedNode:
+        return ox.NamedNode(_SD + name)
+
+    here, dataset, default = ox.NamedNode(base.iri + "sparql"), ox.BlankNode("dataset"), ox.BlankNode("default")
+    yield from about(
+        here,
+        (RDF_TYPE, sd("Service")),
+        (_DCTERMS + "title", ox.Literal("Event knowledge graph", language="en")),
+        (_SD + "endpoint", here),
+        (_SD + "supportedLanguage", sd("SPARQL10Query")),
+        (_SD + "supportedLanguage", sd("SPARQL11Query")),
+        (_SD + "feature", sd("UnionDefaultGraph")),
+        (_SD + "defaultEntailmentRegime", ox.NamedNode("http://www.w3.org/ns/entailment/Simple")),
+        *((_SD + "resultFormat", ox.NamedNode(_FORMATS + name)) for name in _RESULT_FORMATS),
+        (_SD + "defaultDataset", dataset),
+    )
+    total = sum(counts.values())
+    yield from about(
+        dataset,
+        (RDF_TYPE, sd("Dataset")),
+        (_SD + "defaultGraph", default),
+        (_VOID + "uriSpace", ox.Literal(base.iri)),
+        (_VOID + "documents", number(total)),
+        (_VOID + "vocabulary", ox.NamedNode("https://w3id.org/ekg/ns")),
+    )
+    yield from about(
+        default,
+        (RDF_TYPE, sd("Graph")),
+        (
+            RDFS + "comment",
+            ox.Literal("The union of all named graphs. Each document is one, named by its own IRI.", language="en"),
+        ),
+    )
+    for kind, count in sorted(counts.items()):
+        part = ox.BlankNode(kind)
+        yield from about(default, (_VOID + "classPartition", part))
+        yield from about(part, (_VOID + "class", ox.NamedNode(KINDS[kind])), (_VOID + "entities", number(count)))
+    named = sorted(graphs)
+    for place, name in enumerate(named):
+        graph = ox.BlankNode(f"graph{place}")
+        yield from about(dataset, (_SD + "namedGraph", graph))
+        yield from about(graph, (RDF_TYPE, sd("NamedGraph")), (_SD + "name", ox.NamedNode(name)))
+    if len(named) < total:
+        told = f"{len(named)} of {total} named graphs are listed here, the first of each kind of document."
+        yield from about(dataset, (RDFS + "comment", ox.Literal(told, language="en")))
+
+
+def dataset(
+    base: Base, census: Mapping[tuple[str, str], int], revision: int, modified: datetime | None
+) -> Iterator[ox.Triple]:
+    """The description of the data (Describing Linked Datasets with the VoID Vocabulary), as of a revision.
+
+    `census` is that of the journal. The prefixes of the vocabulary are declared as in SHACL (section 5.2.1).
+    """
 
     def iri(name: str) -> ox.NamedNode:
         return ox.NamedNode(name)
 
-    here, dataset, graph = iri(base.iri + "sparql"), ox.BlankNode("dataset"), ox.BlankNode("graph")
-    a = iri(RDF_TYPE)
-    yield ox.Triple(here, a, iri(_SD + "Service"))
-    yield ox.Triple(here, iri(_SD + "endpoint"), here)
-    yield ox.Triple(here, iri(_SD + "supportedLanguage"), iri(_SD + "SPARQL11Query"))
-    yield ox.Triple(here, iri(_SD + "feature"), iri(_SD + "UnionDefaultGraph"))
-    for name in (
-        "SPARQL_Results_JSON",
-        "SPARQL_Results_XML",
-        "SPARQL_Results_CSV",
-        "SPARQL_Results_TSV",
-        "Turtle",
-        "N-Triples",
-        "JSON-LD",
-        "RDF_XML",
+    def number(count: int) -> ox.Literal:
+        return ox.Literal(str(count), datatype=iri(XSD + "integer"))
+
+    a, dcterms, sh = iri(RDF_TYPE), PREFIXES["dcterms"], PREFIXES["sh"]
+    here, me = iri(base.iri + ".well-known/void"), iri(base.iri + ".well-known/void#dataset")
+    yield ox.Triple(here, a, iri(_VOID + "DatasetDescription"))
+    yield ox.Triple(here, iri("http://xmlns.com/foaf/0.1/primaryTopic"), me)
+    yield ox.Triple(me, a, iri(_VOID + "Dataset"))
+    yield ox.Triple(me, iri(dcterms + "title"), ox.Literal("Event knowledge graph", language="en"))
+    yield ox.Triple(me, iri(dcterms + "license"), iri("https://creativecommons.org/licenses/by/4.0/"))
+    if modified is not None:
+        stamp = modified.strftime("%Y-%m-%dT%H:%M:%SZ")
+        yield ox.Triple(me, iri(dcterms + "modified"), ox.Literal(stamp, datatype=iri(XSD + "dateTime")))
+    yield ox.Triple(me, iri(PREFIXES["owl"] + "versionInfo"), ox.Literal(str(revision)))
+    yield ox.Triple(me, iri(_VOID + "sparqlEndpoint"), iri(base.iri + "sparql"))
+    yield ox.Triple(me, iri(_VOID + "uriSpace"), ox.Literal(base.iri))
+    yield ox.Triple(
+        me, iri(_VOID + "exampleResource"), iri(base.document("article", "russia-admits-north-korean-soldiers"))
+    )
+    yield ox.Triple(me, iri(_VOID + "vocabulary"), iri(EKG))
+    for suffix in ("Turtle", "JSON-LD", "N-Triples", "RDF_XML"):
+        yield ox.Triple(me, iri(_VOID + "feature"), iri(_FORMATS + suffix))
+    yield ox.Triple(me, iri(_VOID + "triples"), number(census.get(("triples", ""), 0)))
+    yield ox.Triple(me, iri(_VOID + "distinctSubjects"), number(census.get(("subjects", ""), 0)))
+    parts: list[ox.Triple] = []  # after what is said of the whole, so that both read well
+    for what, total, part, key, count in (
+        ("class", "classes", "classPartition", "class", "entities"),
+        ("property", "properties", "propertyPartition", "property", "triples"),
+        ("datatype", None, "datatypePartition", "datatype", "triples"),
     ):
-        yield ox.Triple(here, iri(_SD + "resultFormat"), iri(_FORMATS + name))
-    yield ox.Triple(here, iri(_SD + "defaultDataset"), dataset)
-    yield ox.Triple(dataset, a, iri(_SD + "Dataset"))
-    yield ox.Triple(dataset, iri(_SD + "defaultGraph"), graph)
-    yield ox.Triple(graph, a, iri(_SD + "Graph"))
-    integer = iri(XSD + "integer")
-    for kind, count in sorted(counts.items()):
-        part = ox.BlankNode(kind)
-        yield ox.Triple(graph, iri(_VOID + "classPartition"), part)
-        yield ox.Triple(part, iri(_VOID + "class"), iri(KINDS[kind]))
-        yield ox.Triple(part, iri(_VOID + "entities"), ox.Literal(str(count), datatype=integer))
+        of = sorted((which, n) for (kind, which), n in census.items() if kind == what)
+        if total is not None:
+            yield ox.Triple(me, iri(_VOID + total), number(len(of)))
+        # Datatype partitions are the SPARQL-generated-VoID extension that editors complete from.
+        space = _VOID_EXT if what == "datatype" else _VOID
+        for which, n in of:
+            node = ox.BlankNode()
+            yield ox.Triple(me, iri(space + part), node)
+            parts.append(ox.Triple(node, iri(space + key), iri(which)))
+            parts.append(ox.Triple(node, iri(_VOID + count), number(n)))
+    for name, namespace in PREFIXES.items():
+        node = ox.BlankNode()
+        yield ox.Triple(me, iri(sh + "declare"), node)
+        parts.append(ox.Triple(node, iri(sh + "prefix"), ox.Literal(name)))
+        parts.append(ox.Triple(node, iri(sh + "namespace"), ox.Literal(namespace, datatype=iri(XSD + "anyURI"))))
+    yield from parts
+
+
+def write(description: Iterable[ox.Triple], suffix: str, base: Base) -> bytes:
+    """A description in the syntax of a suffix, with prefixes for its own vocabularies."""
+    if suffix == documents.JSON_LD.suffix:
+        return documents.json_ld(description, base)
+    prefixes = {
+        "sd": _SD,
+        "void": _VOID,
+        "formats": _FORMATS,
+        **{name: PREFIXES[name] for name in ("ekg", "dcterms", "rdfs")},
+    }
+    written = ox.serialize(description, format=documents.syntax_of_suffix(suffix).rdf_format, prefixes=prefixes)
+    assert written is not None  # None only where an output is given
+    return written

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,6 +99,22 @@ class Document:
     def subjects(self) -> frozenset[str]:
         """The IRIs that the document speaks about."""
         return frozenset(t.subject.value for t in self.triples if isinstance(t.subject, ox.NamedNode))
+
+    def census(self) -> Counter[tuple[str, str]]:
+        """How many of what there is: `("triples", "")`, `("subjects", "")`, `("class", iri)` entities, `("property", iri)` triples,
+        `("datatype", iri)` literals. Documents share no subjects, so those of many add up."""
+        counts: Counter[tuple[str, str]] = Counter()
+        subjects = set()
+        for triple in self.triples:
+            subjects.add(triple.subject)
+            counts["triples", ""] += 1
+            counts["property", triple.predicate.value] += 1
+            if triple.predicate.value == RDF_TYPE and isinstance(triple.object, ox.NamedNode):
+                counts["class", triple.object.value] += 1
+            elif isinstance(triple.object, ox.Literal):
+                counts["datatype", triple.object.datatype.value] += 1
+        counts["subjects", ""] = len(subjects)
+        return counts
 
     def references(self, base: Base) -> frozenset[str]:
         """The IRIs under the base that the document points to, in object position, and does not itself describe."""

@@ -5,8 +5,8 @@ power (WAL, synchronous=FULL), that history is never rewritten (triggers refuse 
 Several processes may hold one journal open; several threads may use one `Journal`.
 
 A *revision* is one document's new state, numbered by `seq`; a *batch* is the revisions of one commit and is known by the
-number of its last. Beside the history stand three tables of the present, changed in the same transaction: the newest revision
-of each document, the faces of its nodes, and the references it makes.
+number of its last. Beside the history stand four tables of the present, changed in the same transaction: the newest revision
+of each document, the faces of its nodes, the references it makes, and a census of what all documents hold.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ CREATE TABLE face (iri TEXT PRIMARY KEY, document TEXT NOT NULL, triples BLOB NO
 CREATE INDEX face_of_document ON face (document);
 CREATE TABLE reference (target TEXT NOT NULL, document TEXT NOT NULL, PRIMARY KEY (target, document)) WITHOUT ROWID;
 CREATE INDEX reference_of_document ON reference (document);
+CREATE TABLE census (what TEXT, which TEXT, count INTEGER NOT NULL, PRIMARY KEY (what, which)) WITHOUT ROWID;
 CREATE TRIGGER history_is_not_changed BEFORE UPDATE ON revision BEGIN SELECT RAISE (ABORT, 'history is never rewritten'); END;
 CREATE TRIGGER history_is_not_deleted BEFORE DELETE ON revision BEGIN SELECT RAISE (ABORT, 'history is never rewritten'); END;
 """
@@ -149,6 +151,15 @@ class Journal:
             kind = self.base.kind_of(document)
             result[kind] = result.get(kind, 0) + 1
         return result
+
+    def census(self) -> tuple[int, datetime | None, dict[tuple[str, str], int]]:
+        """The newest batch, its time, and the sums of the documents' censuses as of it; see `Document.census`."""
+        rows = self._all(
+            "SELECT what, which, count, (SELECT max(seq) FROM revision), (SELECT max(time) FROM revision) FROM census WHERE count > 0"
+        )
+        if not rows:
+            return self.last(), None, {}
+        return rows[0][3], _moment(rows[0][4]), {(what, which): count for what, which, count, _, _ in rows}
 
     def documents(self, kind: str, limit: int = 100, after: str = "") -> list[str]:
         """IRIs of documents of one kind that follow `after`, in order, at most `limit`."""
@@ -277,8 +288,15 @@ class Journal:
         newest = connection.execute("SELECT max(time) FROM revision WHERE seq = ?", (last,)).fetchone()[0]
         now = max(now, newest or "")  # a clock that goes back must not reorder history
         revisions = []
+        census: Counter[tuple[str, str]] = Counter()
         for seq, (iri, document) in enumerate(changes.items(), last + 1):
-            row = connection.execute("SELECT seq FROM head WHERE document = ?", (iri,)).fetchone()
+            row = connection.execute(
+                "SELECT seq, content FROM head JOIN revision USING (seq) WHERE head.document = ?", (iri,)
+            ).fetchone()
+            if row is not None:
+                census.subtract(Document(iri, zlib.decompress(row[1])).census())
+            if document is not None:
+                census.update(document.census())
             fields = (
                 seq,
                 last + len(changes),
@@ -310,6 +328,10 @@ class Journal:
             connection.executemany(
                 "INSERT INTO reference VALUES (?, ?)", [(target, iri) for target in document.references(self.base)]
             )
+        connection.executemany(
+            "INSERT INTO census VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            [(what, which, count) for (what, which), count in census.items() if count],
+        )
         return revisions
 
     # Connections
@@ -370,8 +392,11 @@ def _stamp(moment: datetime) -> str:
 
 def _revision(row: Sequence[Any]) -> Revision:
     seq, batch, document, moment, *rest = row
-    when = datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
-    return Revision(seq, batch, document, when, *rest)
+    return Revision(seq, batch, document, _moment(moment), *rest)
+
+
+def _moment(stamp: str) -> datetime:
+    return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -60,21 +60,34 @@ def expand(text: str) -> str:
 def words(text: str) -> frozenset[str]:
     """The bare words of a query in upper case: its keywords. Read as written and with code points expanded, because
     an engine might do either."""
-    return frozenset(
-        token.text.upper() for form in {text, expand(text)} for token in tokens(form) if token.kind == "word"
-    )
+    expanded = expand(text) if "\\" in text else text
+    found = _survey(text)[0]
+    return found if expanded == text else found | _survey(expanded)[0]
+
+
+def undeclared_prefixes(text: str) -> frozenset[str]:
+    """The prefixes, without colon, of the names in a query that no PREFIX of it declares."""
+    return _survey(text)[1]
 
 
 @functools.lru_cache(maxsize=256)
-def undeclared_prefixes(text: str) -> frozenset[str]:
-    """The prefixes, without colon, of the names in a query that no PREFIX of it declares."""
+def _survey(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The words and the undeclared prefixes, in one pass. Every query goes through here, so it makes no `Token`s."""
+    found: set[str] = set()
     used: set[str] = set()
     declared: set[str] = set()
     after_prefix = False
-    for token in tokens(text):
-        if token.kind in ("space", "comment"):
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup
+        if kind in ("space", "comment"):
             continue
-        if token.kind == "name":
-            (declared if after_prefix else used).add(token.text.partition(":")[0])
-        after_prefix = token.kind == "word" and token.text.upper() == "PREFIX"
-    return frozenset(used - declared)
+        if kind == "name":
+            (declared if after_prefix else used).add(match.group().partition(":")[0])
+            after_prefix = False
+        elif kind == "word":
+            word = match.group().upper()
+            found.add(word)
+            after_prefix = word == "PREFIX"
+        else:
+            after_prefix = False
+    return frozenset(found), frozenset(used - declared)

@@ -1,4 +1,4 @@
-"""For operators: whether the service lives, whether it is ready, and its numbers.
+"""Numbers: for operators whether the service lives and how it does, for machines what the data hold (VoID).
 
 Hides prometheus_client. Numbers that others keep are read when they are asked for, so that nothing is counted twice.
 """
@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from kg import __version__
+from kg import __version__, describe, documents
 from kg.library import Library
+from kg.web import negotiation
 
 Figures = Callable[[], Mapping[str, int]]
 
@@ -46,6 +47,10 @@ class Metrics:
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+
+
+#: RDF without graphs, in which descriptions are written.
+_DESCRIBED = {kind: suffix for kind, suffix in negotiation.RDF_TYPES.items() if suffix not in ("trig", "nq")}
 
 
 class _State(Collector):
@@ -98,7 +103,7 @@ def disk_use(directory: Path) -> dict[str, int]:
 
 
 def blueprint(library: Library, metrics: Metrics) -> Blueprint:
-    """The routes `/health`, `/health/live`, `/health/ready` and `/metrics`."""
+    """The routes `/health`, `/health/live`, `/health/ready`, `/metrics` and `/.well-known/void`."""
     routes = Blueprint("operations", __name__)
 
     @routes.get("/health")
@@ -124,6 +129,20 @@ def blueprint(library: Library, metrics: Metrics) -> Blueprint:
         return jsonify(
             status="ok" if ok else "no revision is published yet", revision=last, reached=reached
         ), 200 if ok else 503
+
+    @routes.get("/.well-known/void")
+    def void() -> Response:
+        media_type = negotiation.choose(request.headers.get("Accept"), list(_DESCRIBED))
+        revision, modified, census = library.journal.census()
+        triples = describe.dataset(library.base, census, revision, modified)
+        body = documents.write(triples, _DESCRIBED[media_type], library.base)
+        response = Response(
+            body, content_type=f"{media_type}; charset=utf-8" if media_type == "text/turtle" else media_type
+        )
+        response.vary.add("Accept")
+        response.headers["KG-Revision"] = str(revision)  # with which the answer is kept until the next
+        response.headers["Cache-Control"] = "public, no-cache"
+        return response
 
     @routes.get("/metrics")
     def numbers() -> Response:

@@ -1,0 +1,94 @@
+"""What the service tells of itself in numbers, over real HTTP."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pyoxigraph as ox
+import pytest
+from serving import Server
+
+VOID = "http://rdfs.org/ns/void#"
+
+
+def _void(served: Server) -> ox.Dataset:
+    reply = served.get(".well-known/void", {"Accept": "application/n-triples"})
+    assert reply.status == 200
+    return ox.Dataset(ox.parse(reply.body, format=ox.RdfFormat.N_TRIPLES))
+
+
+def _partitions(data: ox.Dataset, namespace: str, part: str, key: str, count: str) -> dict[str, int]:
+    found = {}
+    for quad in data.quads_for_predicate(ox.NamedNode(namespace + part)):
+        of = {q.predicate.value: q.object for q in data.quads_for_subject(quad.object)}  # type: ignore[arg-type]
+        found[of[namespace + key].value] = int(of[VOID + count].value)  # type: ignore[union-attr]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("namespace", "part", "key", "count", "query"),
+    [
+        (VOID, "classPartition", "class", "entities", "SELECT ?k (COUNT(*) AS ?n) { ?s a ?k } GROUP BY ?k"),
+        (VOID, "propertyPartition", "property", "triples", "SELECT ?k (COUNT(*) AS ?n) { ?s ?k ?o } GROUP BY ?k"),
+        (
+            "http://ldf.fi/void-ext#",
+            "datatypePartition",
+            "datatype",
+            "triples",
+            "SELECT ?k (COUNT(*) AS ?n) { ?s ?p ?o FILTER isLiteral(?o) BIND(DATATYPE(?o) AS ?k) } GROUP BY ?k",
+        ),
+    ],
+)
+def test_partitions_agree_with_the_graph(served: Server, namespace: str, part: str, key: str, count: str, query: str) -> None:
+    rows = list(csv.reader(io.StringIO(served.sparql(query).text)))[1:]
+    assert _partitions(_void(served), namespace, part, key, count) == {k: int(n) for k, n in rows}
+
+
+def test_totals_agree_with_the_graph(served: Server) -> None:
+    data = _void(served)
+
+    def total(name: str) -> int:
+        [quad] = [q for q in data.quads_for_predicate(ox.NamedNode(VOID + name)) if q.subject.value.endswith("#dataset")]  # type: ignore[union-attr]
+        return int(quad.object.value)  # type: ignore[union-attr]
+
+    assert total("triples") == served.count()
+    assert total("distinctSubjects") == int(served.sparql("SELECT (COUNT(DISTINCT ?s) AS ?n) { ?s ?p ?o }").text.split()[1])
+
+
+def test_void_is_kept_and_revalidated(served: Server) -> None:
+    first = served.get(".well-known/void", {"Accept": "text/turtle"})
+    assert first.headers["ETag"]
+    again = served.get(".well-known/void", {"Accept": "text/turtle", "If-None-Match": first.headers["ETag"]})
+    assert (again.status, again.body) == (304, b"")
+
+
+def test_metrics_count_requests_and_memory(served: Server) -> None:
+    def figure(name: str) -> float:
+        for line in served.get("metrics").text.splitlines():
+            if line.startswith(name + " ") or line.startswith(name + "{"):
+                return float(line.split()[-1])
+        raise AssertionError(f"no {name}")
+
+    served.sparql("ASK { }")
+    before = figure("kg_cache_hits")
+    served.sparql("ASK { }")
+    assert figure("kg_cache_hits") >= before + 1
+    assert figure("kg_revision") == figure("kg_revision") > 0
+    assert figure("kg_revision_lag") == 0
+    assert figure("kg_query_processes") >= 1
+    assert figure("kg_disk_bytes") > 0
+
+
+def test_live_and_ready_are_told_apart(served: Server) -> None:
+    assert served.get("health/live").json() == {"status": "ok"}
+    ready = served.get("health/ready")
+    assert (ready.status, ready.json()["status"]) == (200, "ok")
+    whole = served.get("health").json()
+    assert whole["status"] == "ok"
+    assert whole["revision"] == whole["reached"]
+
+
+def test_errors_repeat_the_id_that_the_log_has(served: Server) -> None:
+    problem = served.sparql("SELECT", "application/json").json()
+    assert f"[{problem['request']}] GET /sparql 400" in served.output
