@@ -1,0 +1,301 @@
+"""The outermost layer over real HTTP: memory, codings, conditions, and clients that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import zstandard
+from conftest import Serve
+from serving import Reply, Server, kg, until
+
+from kg.web.cache import Cache
+from kg.web.front import Front
+
+ALL = "SELECT ?s ?p ?o { ?s ?p ?o }"
+BURN = (
+    "SELECT (COUNT(*) AS ?n) { ?a ?b ?c . ?d ?e ?f . ?g ?h ?i . FILTER(STRLEN(CONCAT(STR(?c), STR(?f), STR(?i))) < 0) }"
+)
+
+
+def _sparql(server: Server, query: str, method: str = "GET", **headers: str) -> Reply:
+    return server.get(f"sparql?{urlencode({'query': query})}", {"Accept": "text/csv", **headers}, method)
+
+
+def _hits(server: Server) -> int:
+    lines = server.get("metrics").text.splitlines()
+    return int(float(next(line for line in lines if line.startswith("kg_cache_hits ")).split()[1]))
+
+
+def test_repeats_come_from_memory_and_are_the_same(served: Server) -> None:
+    first = _sparql(served, f"{ALL} # repeat")
+    before = _hits(served)
+    again = _sparql(served, f"{ALL} # repeat")
+    assert _hits(served) == before + 1
+    assert (again.status, again.body, again.headers["ETag"]) == (first.status, first.body, first.headers["ETag"])
+
+
+def test_whoever_has_it_is_told_so(served: Server) -> None:
+    first = _sparql(served, ALL)
+    for path_state in ("from memory", "computed"):
+        query = ALL if path_state == "from memory" else f"{ALL} # fresh {time.monotonic_ns()}"
+        reply = _sparql(served, query, **{"If-None-Match": first.headers["ETag"]})
+        assert (reply.status, reply.body) == (304, b""), path_state
+        assert reply.headers["ETag"] == first.headers["ETag"]
+        assert reply.headers["KG-Revision"] == first.headers["KG-Revision"]
+
+
+def test_head_is_get_without_its_body(served: Server) -> None:
+    query = f"{ALL} # head first"
+    head = _sparql(served, query, "HEAD")
+    get = _sparql(served, query)
+    assert (head.status, head.body) == (200, b"")
+    assert get.body
+    for name in ("ETag", "Content-Length", "Content-Type", "KG-Revision"):
+        assert head.headers[name] == get.headers[name]
+
+
+@pytest.mark.parametrize(
+    ("coding", "unpack"), [("gzip", gzip.decompress), ("zstd", zstandard.ZstdDecompressor().decompress)]
+)
+def test_compression_is_negotiated_and_has_its_own_tag(served: Server, coding: str, unpack: Any) -> None:
+    plain = _sparql(served, ALL)
+    packed = _sparql(served, ALL, **{"Accept-Encoding": coding})
+    assert packed.headers["Content-Encoding"] == coding
+    assert "Accept-Encoding" in packed.headers["Vary"]
+    assert unpack(packed.body) == plain.body
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    assert len(packed.body) < len(plain.body)
+
+
+@pytest.mark.parametrize("function", ["NOW()", "RAND()", "UUID()", "STRUUID()", "BNODE()"])
+def test_what_differs_each_time_is_never_kept(served: Server, function: str) -> None:
+    query = f"SELECT ({function} AS ?x) {{}}"
+    first, second = _sparql(served, query), _sparql(served, query)
+    assert first.headers["Cache-Control"] == "no-store"
+    assert first.headers["ETag"] is None
+    if function != "BNODE()":  # names of blank nodes may well repeat in another answer
+        assert first.body != second.body
+
+
+def test_posts_of_a_query_are_kept_too(served: Server) -> None:
+    def post() -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        connection.request("POST", "/sparql", b"ASK { ?posted ?p ?o }", {"Content-Type": "application/sparql-query"})
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response.status, body
+
+    first = post()
+    before = _hits(served)
+    assert post() == first
+    assert _hits(served) == before + 1
+
+
+def test_a_write_is_in_the_next_answer(serve: Serve, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    place = tmp_path / "place.ttl"
+    text = (
+        "@prefix ekg: <https://w3id.org/ekg/ns#> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .\n"
+        '<place/here> a ekg:Place ; rdfs:label "{}"@en .\n'
+    )
+    place.write_text(text.format("first"), "utf-8")
+    server = serve(data, flags=["--query-processes", "2"])
+    query = 'SELECT ?l { ?place a ekg:Place ; rdfs:label ?l FILTER(STRENDS(STR(?place), "place/here")) }'
+    for name in ("first", "second", "third"):
+        place.write_text(text.format(name), "utf-8")
+        assert kg("load", place, "--data", data).code == 0
+        for _ in range(2):  # computed, then from memory
+            assert _sparql(server, query).text == f"l\r\n{name}\r\n"
+            assert f'"{name}"@en' in server.get("place/here.ttl").text
+            assert server.get("health").json()["documents"]["place"] >= 1
+
+
+def test_min_revision_waits_or_says_so(served: Server) -> None:
+    now = served.get("health").json()["revision"]
+    assert _sparql(served, "ASK {}", **{"KG-Min-Revision": str(now)}).status == 200
+    ahead = _sparql(served, "ASK {}", **{"KG-Min-Revision": str(now + 1)})
+    assert ahead.status == 503
+    assert ahead.json()["reached"] == now
+    assert ahead.headers["Retry-After"]
+    assert _sparql(served, "ASK {}", **{"KG-Min-Revision": "soon"}).status == 400
+
+
+def _connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), 20)
+
+
+def test_a_client_that_goes_away_frees_its_process(served: Server) -> None:
+    connection = _connect(served)
+    target = f"/sparql?{urlencode({'query': BURN + '# gone', 'timeout': '25'})}"
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    def busy() -> int:
+        return int(
+            float(
+                next(
+                    line for line in served.get("metrics").text.splitlines() if line.startswith("kg_query_busy ")
+                ).split()[1]
+            )
+        )
+
+    until(lambda: busy() == 1, "the query runs")
+    connection.close()
+    until(lambda: busy() == 0, "its process is free", 5)
+    assert "the client went away" in served.output
+    assert _sparql(served, "ASK { ?after ?p ?o }").status == 200
+
+
+def test_a_body_larger_than_anything_taken_is_refused_before_it_is_read(served: Server) -> None:
+    connection = _connect(served)
+    connection.sendall(
+        b"POST /sparql HTTP/1.1\r\nHost: x\r\nContent-Type: application/sparql-query\r\nContent-Length: 99999999999\r\n\r\n"
+    )
+    answer = connection.recv(65_536)
+    connection.close()
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_query_longer_than_the_limit_is_refused(served: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request("POST", "/sparql", b"#" * (2**20 + 1), {"Content-Type": "application/sparql-query"})
+    response = connection.getresponse()
+    problem = json.loads(response.read())
+    connection.close()
+    assert (response.status, problem["status"]) == (413, 413)
+
+
+def test_slow_readers_and_writers_do_not_keep_others_waiting(served: Server) -> None:
+    stuck = []
+    for number in range(40):
+        connection = _connect(served)
+        if number % 2:
+            connection.sendall(
+                b"POST /sparql HTTP/1.1\r\nHost: x\r\nContent-Type: application/sparql-query\r\nContent-Length: 1000\r\n\r\nASK"
+            )
+        else:
+            connection.sendall(f"GET /sparql?{urlencode({'query': ALL})} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        stuck.append(connection)
+    try:
+        for number in range(10):
+            assert _sparql(served, f"SELECT ({number} AS ?n) {{}}").text.split() == ["n", str(number)]
+    finally:
+        for connection in stuck:
+            connection.close()
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+class _Proto:
+    """A connection: `body` comes in, or never ends where it is None; what was sent is kept."""
+
+    def __init__(self, body: bytes | None = b"") -> None:
+        self._body = body
+        self.status = 0
+        self.sent = b""
+
+    def __aiter__(self) -> _Proto:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._body is None:
+            await asyncio.sleep(3600)
+        raise StopAsyncIteration
+
+    async def client_disconnect(self) -> None:
+        await asyncio.sleep(3600)
+
+    def response_bytes(self, status: int, headers: Any, body: bytes) -> None:
+        self.status, self.sent = status, body
+
+
+class _Scope:
+    proto, http_version, scheme, path = "http", "1.1", "http", "/sparql"
+    client, server, authority = "127.0.0.1:1", "127.0.0.1:2", None
+
+    def __init__(self, method: str, query: str = "") -> None:
+        self.method = method
+        self.query_string = query
+        self.headers: dict[str, str] = {}
+
+
+class _Application:
+    """Counts how often it is asked, and takes its time."""
+
+    def __init__(self, cache_control: str) -> None:
+        self.calls = 0
+        self._cache_control = cache_control
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        with self._lock:
+            self.calls += 1
+            number = self.calls
+        time.sleep(0.1)
+        start_response(
+            "200 OK", [("Content-Type", "text/plain"), ("KG-Revision", "1"), ("Cache-Control", self._cache_control)]
+        )
+        return [str(number).encode()]
+
+
+def _front(application: Any, answered: list[int] | None = None) -> Front:
+    def tell(method: str, status: int, seconds: float | None) -> None:
+        if answered is not None:
+            answered.append(status)
+
+    return Front(application, lambda: (1, 1), Cache(100_000), tell, threads=16, body_limit=10)
+
+
+@pytest.mark.parametrize(("cache_control", "calls"), [("public, no-cache", 1), ("no-store", 12)])
+def test_identical_reads_at_once_are_computed_once_where_they_may_be_shared(
+    loop: asyncio.AbstractEventLoop, cache_control: str, calls: int
+) -> None:
+    application = _Application(cache_control)
+    front = _front(application)
+    connections = [_Proto() for _ in range(12)]
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(front.__rsgi__(_Scope("GET", "query=x"), connection) for connection in connections))
+
+    loop.run_until_complete(all_at_once())
+    assert application.calls == calls
+    assert len({connection.sent for connection in connections}) == calls
+    assert {connection.status for connection in connections} == {200}
+
+
+def test_past_its_threads_a_client_is_told_to_come_back(loop: asyncio.AbstractEventLoop) -> None:
+    front = _front(_Application("no-store"))
+    connections = [_Proto() for _ in range(20)]
+
+    async def all_at_once() -> None:
+        await asyncio.gather(*(front.__rsgi__(_Scope("GET", f"query={n}"), c) for n, c in enumerate(connections)))
+
+    loop.run_until_complete(all_at_once())
+    assert sorted(connection.status for connection in connections) == [200] * 16 + [503] * 4
+
+
+def test_a_body_that_does_not_come_is_given_up(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kg.web.front._BODY_PATIENCE", 0.05)
+    answered: list[int] = []
+    connection = _Proto(None)
+    loop.run_until_complete(_front(_Application("no-store"), answered).__rsgi__(_Scope("POST"), connection))
+    assert connection.status == 408
+    assert answered == [408]
