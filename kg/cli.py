@@ -85,7 +85,7 @@ def main() -> None:
 
 def _settings(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Flags for some settings, or for all; the command gets them as one `Config` under the name `settings`."""
-    chosen = [setting for setting in SETTINGS if not names or setting.name in names]
+    chosen = [setting for setting in SETTINGS if not setting.secret and (not names or setting.name in names)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def with_config(**arguments: Any) -> None:
@@ -112,6 +112,9 @@ _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
 
 # serve
 
+#: Seconds that requests under way have to finish when the server is told to end; what takes longer ends with it.
+_FAREWELL = 3
+
 
 @main.command()
 @_settings()
@@ -120,8 +123,9 @@ def serve(settings: Config) -> None:
     from granian import Granian
     from granian.constants import Interfaces, Loops
 
-    _require_free_port(settings)
-    with open_library(settings, create=True, owner=True) as library:
+    address = _free_address(settings)
+    # Commands hold the index for moments; who holds it for longer is another server.
+    with open_library(settings, create=True, owner=True, patience=3) as library:
         base = library.base
         if library.journal.last() == 0:
             click.echo(f"{settings.data} is new: loading the seeds …", err=True)
@@ -142,7 +146,7 @@ def serve(settings: Config) -> None:
     )  # a fork would inherit the store's threads in an unknown state
     server = Granian(
         "kg.web.process:application",
-        address=settings.host,
+        address=address,
         port=settings.port,
         interface=Interfaces.RSGI,
         loop=Loops.uvloop,
@@ -151,7 +155,7 @@ def serve(settings: Config) -> None:
         websockets=False,
         log_enabled=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=int(settings.query_timeout) + 5,
+        workers_kill_timeout=_FAREWELL,
     )
 
     def ready() -> None:
@@ -161,17 +165,21 @@ def serve(settings: Config) -> None:
     server.serve()
 
 
-def _require_free_port(settings: Config) -> None:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _free_address(settings: Config) -> str:
+    """The address to listen on, as numbers; names are looked up. Raises `ConfigurationError` where it cannot be had."""
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
+            probe.bind(address)
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {settings.bind}: {error.strerror}; choose another with --bind, such as --bind 127.0.0.1:8001",
             setting="KG_BIND",
         ) from None
+    return str(address[0])
 
 
 def _greet(settings: Config, base: Base) -> None:
@@ -383,6 +391,15 @@ def export(settings: Config, form: str) -> None:
             if document is not None:
                 sys.stdout.buffer.write(documents.serialize(document, syntax, library.base))
         sys.stdout.buffer.flush()
+
+
+@main.command()
+@_settings("data")
+def rebuild(settings: Config) -> None:
+    """Make the index anew from the journal: the one in the data directory or, with KG_ENGINE, what that server has of this base."""
+    with open_library(settings, create=False, owner=False) as library:
+        revision = library.rebuild()
+        click.echo(f"rebuilt from the journal: {library.journal.count()} documents at revision {revision}", err=True)
 
 
 if __name__ == "__main__":

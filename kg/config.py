@@ -6,12 +6,14 @@ variable is an error, because a misspelt limit is no limit.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kg.errors import ConfigurationError
 
@@ -47,14 +49,99 @@ def _address(text: str) -> str:
     return text
 
 
+def _endpoint(text: str) -> str:
+    if not text:
+        return text
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment or re.search(r"\s", text):
+        raise ValueError("must be an http or https address, such as https://db.example/sparql")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user or password; KG_ENGINE_USER and KG_ENGINE_SECRET_FILE are for those")
+    return text
+
+
+def _place(path: str) -> str:
+    return str(Path(path).resolve()) if path else path
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A SPARQL endpoint elsewhere. With `internal`, its name may lead to addresses that are not public."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    internal: bool = False
+
+    @classmethod
+    def read(cls, text: str) -> Endpoint:
+        """The endpoint of an IRI, `internal:` before it or not. Raises `ValueError`, saying what the text must or must not."""
+        internal, iri = text.startswith("internal:"), text.removeprefix("internal:")
+        if not re.fullmatch(r"https?://[!#-;=?-\[\]_a-z~]+", iri, re.IGNORECASE | re.ASCII):
+            raise ValueError("must be an absolute http or https IRI in ASCII: punycode in names, %-encoding in paths")
+        if re.search(r"[?#]", iri):
+            raise ValueError("must not have a query string or fragment")
+        try:
+            parts = urlsplit(iri)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or port == 0:
+            raise ValueError("must have a host, and a port from 1 to 65535 if any")
+        if "@" in parts.netloc:
+            raise ValueError("must not have a user or password")
+        return cls(parts.scheme, host, port or {"http": 80, "https": 443}[parts.scheme], parts.path or "/", internal)
+
+    @property
+    def address(self) -> tuple[str, str, int, str]:
+        """What must be equal for two endpoints to be the same."""
+        return self.scheme, self.host, self.port, self.path
+
+    @property
+    def literal(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """The address itself, where the endpoint is named by it."""
+        try:
+            return ipaddress.ip_address(self.host)
+        except ValueError:
+            return None
+
+    @property
+    def iri(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port == {"http": 80, "https": 443}[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+
+def endpoints(text: str) -> tuple[Endpoint, ...]:
+    """The endpoints of a list with commas or blanks between them. Raises `ValueError`."""
+    read = []
+    for item in re.split(r"[\s,]+", text.strip(" ,\t\r\n")):
+        try:
+            read += [Endpoint.read(item)] if item else []
+        except ValueError as error:
+            raise ValueError(f"lists {item}, which {error}") from None
+    return tuple(read)
+
+
+def _endpoints(text: str) -> str:
+    endpoints(text)
+    return text
+
+
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table. `default` is text, as in the environment, and goes through `read` like any other value."""
+    """One row of the table. `default` is text, as in the environment, and goes through `read` like any other value.
+
+    What is `secret` is taken from the environment only, because other users of a machine can read the flags of a process, and
+    is never shown.
+    """
 
     name: str
     default: str
     read: Callable[[str], Any]
     help: str
+    secret: bool = False
 
     @property
     def variable(self) -> str:
@@ -79,6 +166,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("batch_limit", "256MiB", _size, "The largest file that holds many documents (TriG, N-Quads, JSON-LD)."),
     Setting("cache_size", "64MiB", _size, "Memory for answers that are asked for again."),
     Setting("threads", "16", _whole, "How many requests other than waiting queries are worked on at once."),
+    Setting("service_allow", "", _endpoints, "The endpoints that queries may ask with SERVICE: IRIs with commas or blanks between them. One whose name leads to addresses that are not public (loopback, private networks) needs `internal:` before it, as in internal:http://fuseki:3030/news/sparql; one whose host is such an address itself does not. Default: none."),
+    Setting("service_timeout", "10", _seconds, "Seconds within which such an endpoint must have answered."),
+    Setting("service_limit", "16MiB", _size, "The largest answer of such an endpoint."),
+    Setting("engine", "", _endpoint, "The query address of a SPARQL 1.1 server that takes the place of the index here. Default: the index is kept in the data directory."),
+    Setting("engine_update", "", _endpoint, "Where that server takes updates. Default: where it takes queries."),
+    Setting("engine_user", "", str, "The user to be there; without one, the secret is a bearer token."),
+    Setting("engine_secret", "", str, "The user's password, or the bearer token.", secret=True),
+    Setting("engine_secret_file", "", _place, "A file with the password or token, instead of KG_ENGINE_SECRET."),
+    Setting("engine_lag", "10000", _whole, "How many revisions that server may be behind before writes are refused."),
 )  # fmt: skip
 
 
@@ -100,6 +196,15 @@ class Config:
     batch_limit: int
     cache_size: int
     threads: int
+    service_allow: str = ""
+    service_timeout: float = 10.0
+    service_limit: int = 16 * 2**20
+    engine: str = ""
+    engine_update: str = ""
+    engine_user: str = ""
+    engine_secret: str = field(default="", repr=False)
+    engine_secret_file: str = ""
+    engine_lag: int = 10_000
 
     @property
     def host(self) -> str:
@@ -137,7 +242,8 @@ def read(environment: Mapping[str, str] | None = None, **overrides: Any) -> Conf
         try:
             values[setting.name] = setting.read(text)
         except ValueError as error:
-            raise ConfigurationError(f"{setting.variable} {error}; got {text!r}", setting=setting.variable) from None
+            shown = re.sub(r"//[^/@]*@", "//…@", text)
+            raise ConfigurationError(f"{setting.variable} {error}; got {shown!r}", setting=setting.variable) from None
     return Config(**values)
 
 

@@ -13,9 +13,9 @@ from kg.terms import EKG, KINDS, PREFIXES, RDF_TYPE, RDFS, XSD, Base
 _SD = "http://www.w3.org/ns/sparql-service-description#"
 _VOID = "http://rdfs.org/ns/void#"
 _DCTERMS = "http://purl.org/dc/terms/"
+_VOID_EXT = "http://ldf.fi/void-ext#"
 
 #: Formats by the names that the W3C keeps for them (https://www.w3.org/ns/formats/).
-_VOID_EXT = "http://ldf.fi/void-ext#"
 _FORMATS = "http://www.w3.org/ns/formats/"
 _RESULT_FORMATS = (
     "SPARQL_Results_JSON",
@@ -34,11 +34,14 @@ _RESULT_FORMATS = (
 GRAPHS_OF_A_KIND = 10
 
 
-def service(base: Base, counts: Mapping[str, int], graphs: Iterable[str]) -> Iterator[ox.Triple]:
+def service(
+    base: Base, counts: Mapping[str, int], graphs: Iterable[str], *, federated: bool = False
+) -> Iterator[ox.Triple]:
     """The service description (SPARQL 1.1 Service Description, section 3).
 
-    `counts` is documents by kind; `graphs` are the documents to name as named graphs. What is absent says something too: there is
-    no sd:BasicFederatedQuery because queries never reach out, and no sd:DereferencesURIs because FROM names graphs that are here.
+    `counts` is documents by kind; `graphs` are the documents to name as named graphs; `federated` says that SERVICE may ask some
+    endpoint. What is absent says something too: without it there is no sd:BasicFederatedQuery because queries never reach out, and
+    there never is sd:DereferencesURIs because FROM names graphs that are here.
     """
 
     def about(
@@ -62,9 +65,11 @@ def service(base: Base, counts: Mapping[str, int], graphs: Iterable[str]) -> Ite
         (_SD + "supportedLanguage", sd("SPARQL10Query")),
         (_SD + "supportedLanguage", sd("SPARQL11Query")),
         (_SD + "feature", sd("UnionDefaultGraph")),
+        *([(_SD + "feature", sd("BasicFederatedQuery"))] if federated else []),
         (_SD + "defaultEntailmentRegime", ox.NamedNode("http://www.w3.org/ns/entailment/Simple")),
         *((_SD + "resultFormat", ox.NamedNode(_FORMATS + name)) for name in _RESULT_FORMATS),
         (_SD + "defaultDataset", dataset),
+        (RDFS + "seeAlso", ox.NamedNode(base.iri + ".well-known/void")),
     )
     total = sum(counts.values())
     yield from about(

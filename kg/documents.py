@@ -11,8 +11,11 @@ changes, so that differences between revisions mean something; and unique to the
 
 from __future__ import annotations
 
+import codecs
+import functools
 import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -37,8 +40,15 @@ from kg.terms import KINDS, PREFIXES, RDF, RDF_TYPE, RDFS_LABEL, XSD, Base
 #: Where clients that do not know the deployment may say they found the context; never fetched.
 CONTEXT_ALIASES = ("https://w3id.org/ekg/context.jsonld", "/context.jsonld", "context.jsonld")
 
-#: Deepest nesting of a JSON-LD document; Python's own parser gives up at about a thousand.
-JSON_DEPTH = 100
+#: Deepest nesting of elements, objects and arrays. Python's JSON parser gives up at about a thousand, and the RDF/XML parser
+#: takes time with the square of the depth.
+DEPTH = 100
+
+#: How often a document may name the vocabulary's context; each time costs 8 kB and 0.4 ms.
+CONTEXTS = 1000
+
+#: How much larger than the limit a document may be when all its names are written in full: a prefix can stand for megabytes.
+EXPANSION = 10
 
 #: Deepest nesting of blank nodes in one another; the vocabulary needs two.
 BLANK_DEPTH = 50
@@ -133,17 +143,30 @@ def parse(data: bytes, syntax: Syntax, base: Base, *, relative_to: str | None = 
     """
     if len(data) > limit:
         raise too_large(len(data), limit)
-    resolver = relative_to or base.iri
+    data = _text(data)
     graphs: dict[str | None, list[ox.Triple]] = {}
-    for quad in _quads(data, syntax, resolver, base):
+    home: dict[ox.BlankNode, str | None] = {}
+    size = 0
+    for quad in _quads(data, syntax, relative_to or base.iri, base):
         name = quad.graph_name.value if isinstance(quad.graph_name, ox.NamedNode) else None
         graphs.setdefault(name, []).append(quad.triple)
+        for term in (quad.subject, quad.object):
+            if isinstance(term, ox.BlankNode) and home.setdefault(term, name) != name:
+                raise TangledBlankNodes(
+                    f"a blank node stands in {home[term] or 'no graph'} and in {name or 'no graph'}; give it a name of its own in one of them"
+                )
+        size += len(str(quad.triple))
+        if size > limit * EXPANSION:
+            raise DocumentTooLarge(
+                f"with its names written in full it has more than {EXPANSION} times the {limit:,} bytes that are allowed",
+                limit=limit,
+            )
     if not graphs:
         raise UnplaceableDocument("there is not one triple in it")
     loose = graphs.pop(None, None)
     if loose and graphs:
         raise UnplaceableDocument(
-            f"{len(loose)} triples stand outside any graph (the first is about {loose[0].subject}); "
+            f"{len(loose)} triple{'s stand' if len(loose) > 1 else ' stands'} outside any graph (the first is about {loose[0].subject}); "
             "put each document's triples into the graph named by the document's IRI"
         )
     if loose:
@@ -151,7 +174,7 @@ def parse(data: bytes, syntax: Syntax, base: Base, *, relative_to: str | None = 
     documents = []
     for name, triples in sorted((str(name), triples) for name, triples in graphs.items()):
         if base.document_of(name) != name:
-            raise UnplaceableDocument(f"the graph name {_place_hint(name, base)}")
+            raise UnplaceableDocument(f"the name of a graph, {_place_hint(name, base)}")
         documents.append(document(name, triples))
     return documents
 
@@ -174,21 +197,65 @@ def _quads(data: bytes, syntax: Syntax, resolver: str, base: Base) -> Iterator[o
         _check_xml(data)
     try:
         for quad in ox.parse(data, format=syntax.rdf_format, base_iri=resolver):
-            if isinstance(quad.object, ox.Triple):
-                raise MalformedDocument(
-                    f"{quad.subject} has a triple term as a value: RDF 1.2 is not read here, only RDF 1.1"
-                )
-            if isinstance(quad.object, ox.Literal) and quad.object.direction is not None:
-                raise MalformedDocument(
-                    f"{quad.subject} has a string with a base direction: RDF 1.2 is not read here, only RDF 1.1"
-                )
-            if isinstance(quad.graph_name, ox.BlankNode):
-                raise UnplaceableDocument("a graph has a blank node for a name; name it by the document's IRI")
+            _check_statement(quad)
             yield quad
     except SyntaxError as error:
-        raise MalformedDocument(_first_line(error.msg), line=error.lineno, column=error.offset) from None
+        # JSON-LD has been parsed and written again, so a place in it means nothing to its author.
+        line, column = (None, None) if syntax is JSON_LD else (error.lineno, error.offset)
+        raise MalformedDocument(_first_line(error.msg), line=line, column=column) from None
     except ValueError as error:
         raise MalformedDocument(_first_line(str(error))) from None
+
+
+#: Not to be had in XML, however it is escaped (XML 1.0, rule 2), so neither in RDF/XML nor in SPARQL's XML results.
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+#: Names that mean something to RDF/XML itself and cannot be properties in it (RDF/XML, section 5.1).
+_XML_SYNTAX = {
+    RDF + name
+    for name in (
+        *("RDF", "ID", "about", "parseType", "resource", "nodeID", "datatype", "Description", "li"),
+        *("aboutEach", "aboutEachPrefix", "bagID"),
+    )
+}
+
+
+def _check_statement(quad: ox.Quad) -> None:
+    """Refuse what RDF 1.1 does not have, and what could be read here but not written in every syntax."""
+    where = quad.predicate if isinstance(quad.subject, ox.BlankNode) else f"{quad.predicate} of {quad.subject}"
+    if isinstance(quad.object, ox.Triple):
+        raise MalformedDocument(f"the value of {where} is a triple term: RDF 1.2 is not read here, only RDF 1.1")
+    if isinstance(quad.object, ox.Literal):
+        if quad.object.direction is not None:
+            raise MalformedDocument(
+                f"the value of {where} is a string with a base direction: RDF 1.2 is not read here, only RDF 1.1"
+            )
+        if (found := _NOT_IN_XML.search(quad.object.value)) is not None:
+            raise MalformedDocument(
+                f"the value of {where} has the control character U+{ord(found[0]):04X}, which XML cannot carry; take it out"
+            )
+    if quad.predicate.value in _XML_SYNTAX:
+        raise MalformedDocument(
+            f"rdf:{quad.predicate.value.removeprefix(RDF)} is a word of RDF/XML's own syntax and no property; use another"
+        )
+    if isinstance(quad.graph_name, ox.BlankNode):
+        raise UnplaceableDocument("a graph has a blank node for a name; name it by the document's IRI")
+
+
+def _text(data: bytes) -> bytes:
+    """The same without a byte order mark, known to be UTF-8, which all the syntaxes are written in, and not to be empty."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MalformedDocument("this is UTF-16; save it as UTF-8", line=1, column=1)
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        start = data.rfind(b"\n", 0, error.start) + 1
+        line, column = data.count(b"\n", 0, start) + 1, len(data[start : error.start].decode()) + 1
+        raise MalformedDocument("this is not UTF-8", line=line, column=column) from None
+    if not data.strip():
+        raise UnplaceableDocument("there is not one triple in it")
+    return data
 
 
 def _first_line(message: str) -> str:
@@ -206,7 +273,7 @@ def _sole_document(triples: list[ox.Triple], base: Base) -> str:
         return documents[0]
     if not documents:
         example = min(subjects, default=None)
-        hint = f"it speaks about {_place_hint(example, base)}" if example else "all its subjects are blank nodes"
+        hint = f"what it speaks about, {_place_hint(example, base)}" if example else "all its subjects are blank nodes"
         raise UnplaceableDocument(hint)
     raise UnplaceableDocument(
         f"it speaks about {len(documents)} documents ({', '.join(documents[:3])}{', …' if len(documents) > 3 else ''}); "
@@ -218,7 +285,7 @@ def _sole_document(triples: list[ox.Triple], base: Base) -> str:
 def _place_hint(iri: str, base: Base) -> str:
     kinds = "|".join(KINDS)
     return (
-        f"<{iri}> is not the IRI of a document here: those are {base}({kinds})/slug, the slug in lower-case ASCII letters, "
+        f"<{iri}>, is not the IRI of a document here: those are {base}({kinds})/slug, the slug in lower-case ASCII letters, "
         "digits and single hyphens, at most 120 characters"
     )
 
@@ -233,14 +300,33 @@ def _check_xml(data: bytes) -> None:
             column=parser.CurrentColumnNumber + 1,
         )
 
+    depth = 0
+
+    def enter(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEPTH:
+            raise MalformedDocument(
+                f"it nests deeper than {DEPTH} levels",
+                line=parser.CurrentLineNumber,
+                column=parser.CurrentColumnNumber + 1,
+            )
+
+    def leave(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = enter
+    parser.EndElementHandler = leave
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
         raise MalformedDocument(expat.ErrorString(error.code), line=error.lineno, column=error.offset + 1) from None
 
 
+@functools.cache
 def context() -> dict[str, Any]:
     """The JSON-LD context of the vocabulary, as an object `{"@context": …}`."""
     loaded: dict[str, Any] = json.loads((assets.folder("ontology") / "context.jsonld").read_text("utf-8"))
@@ -249,21 +335,14 @@ def context() -> dict[str, Any]:
 
 def _with_own_context(data: bytes, base: Base) -> bytes:
     """The same JSON-LD with references to our own context replaced by the context, and any other refused."""
-    try:
-        tree = json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise MalformedDocument("this is not UTF-8", line=line, column=column) from None
-    except json.JSONDecodeError as error:
-        raise MalformedDocument(error.msg, line=error.lineno, column=error.colno) from None
-    except RecursionError:
-        raise MalformedDocument(f"it nests deeper than {JSON_DEPTH} levels") from None
-    if not isinstance(tree, dict | list):
-        raise MalformedDocument("JSON-LD is an object or an array of objects", line=1, column=1)
     own = {base.iri + "context.jsonld", *CONTEXT_ALIASES}
+    inlined = 0
 
-    def inline(value: Any) -> Any:
+    def inline(value: Any, depth: int) -> Any:
+        """A context, and all within it that is a context too: those of its terms (JSON-LD 1.1, section 4.1.8)."""
+        nonlocal inlined
+        if depth > DEPTH:
+            raise MalformedDocument(f"it nests deeper than {DEPTH} levels")
         if isinstance(value, str):
             if value not in own:
                 raise RemoteReference(
@@ -271,25 +350,68 @@ def _with_own_context(data: bytes, base: Base) -> bytes:
                     f"or name {base}context.jsonld",
                     context=value,
                 )
+            inlined += 1
+            if inlined > CONTEXTS:
+                raise MalformedDocument(f"it names its context more than {CONTEXTS:,} times; name it once, at the top")
             return context()["@context"]
         if isinstance(value, list):
-            return [inline(item) for item in value]
-        if isinstance(value, dict) and "@import" in value:
-            raise RemoteReference(
-                "@import in a context would have to be fetched, which is never done; write the terms out"
-            )
+            return [inline(item, depth + 1) for item in value]
+        if isinstance(value, dict):
+            if "@import" in value:
+                raise RemoteReference(
+                    "@import in a context would have to be fetched, which is never done; write the terms out"
+                )
+            return {key: walk(item, depth + 1) for key, item in value.items()}
         return value
 
     def walk(value: Any, depth: int) -> Any:
-        if depth > JSON_DEPTH:
-            raise MalformedDocument(f"it nests deeper than {JSON_DEPTH} levels")
+        if depth > DEPTH:
+            raise MalformedDocument(f"it nests deeper than {DEPTH} levels")
         if isinstance(value, dict):
-            return {key: inline(item) if key == "@context" else walk(item, depth + 1) for key, item in value.items()}
+            return {
+                key: inline(item, depth + 1) if key == "@context" else walk(item, depth + 1)
+                for key, item in value.items()
+            }
         if isinstance(value, list):
             return [walk(item, depth + 1) for item in value]
         return value
 
-    return json.dumps(walk(tree, 0), ensure_ascii=False).encode("utf-8", "surrogatepass")
+    try:
+        tree = json.loads(data.decode(), object_pairs_hook=_object, parse_constant=_no_number, parse_float=_finite)
+        if not isinstance(tree, dict | list):
+            raise MalformedDocument("JSON-LD is an object or an array of objects", line=1, column=1)
+        return json.dumps(walk(tree, 0), ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise MalformedDocument(error.msg, line=error.lineno, column=error.colno) from None
+    except UnicodeEncodeError:
+        raise MalformedDocument(
+            "an escape such as \\ud800 is half a character; write both halves or the character"
+        ) from None
+    except ValueError as error:  # Python's own limit on the digits of a whole number, or one of those below
+        raise MalformedDocument(str(error).partition(";")[0]) from None
+    except RecursionError:
+        raise MalformedDocument(f"it nests deeper than {DEPTH} levels") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are unique, as JSON-LD demands (section 9): Python would keep the last, and lose statements."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large for a number in JSON-LD; write it as a typed value")
+    return number
 
 
 # Blank nodes

@@ -23,6 +23,7 @@ class's docstring is its title for people, the rest is its page in the documenta
     ├── QueryError
     │   ├── MalformedQuery
     │   ├── ServiceRefused
+    │   ├── ServiceFailed
     │   ├── QueryTimeout
     │   ├── QueryMemoryExceeded
     │   ├── ResultTooLarge
@@ -30,7 +31,8 @@ class's docstring is its title for people, the rest is its page in the documenta
     │   └── CallerGone
     ├── Overloaded
     └── StorageError
-        └── IndexBehind
+        ├── IndexBehind
+        └── EngineUnavailable
 """
 
 from __future__ import annotations
@@ -217,7 +219,16 @@ class ServiceRefused(QueryError):
     """Queries do not reach out to other services.
 
     `SERVICE` and `LOAD` would make this machine send requests elsewhere. Query both services from your side and
-    join there.
+    join there. An operator may allow single endpoints with `KG_SERVICE_ALLOW`; `endpoint` names the one that was asked
+    for and is not among them. `line` and `column` say where.
+    """
+
+
+class ServiceFailed(QueryError):
+    """Another service that the query asks did not answer as it must.
+
+    `endpoint` names it. It was away, too slow, answered with too much or with something else than SPARQL results.
+    Write `SERVICE SILENT` to go on without it.
     """
 
 
@@ -276,4 +287,12 @@ class IndexBehind(StorageError):
     """The index has not yet reached this revision.
 
     The write itself is safe in the journal. `reached` is the last revision that questions can see.
+    """
+
+
+class EngineUnavailable(StorageError):
+    """The SPARQL server behind this service cannot be used.
+
+    This service keeps its index on another server (`KG_ENGINE`), which is away, refuses us, or is not set up as it must be;
+    the message says which. What was written is safe in the journal and reaches that server when it is back.
     """

@@ -25,9 +25,11 @@ from typing import Any
 
 import pyoxigraph as ox
 import rdflib
-from pyshacl.constraints import ALL_CONSTRAINT_PARAMETERS
+from pyshacl.constraints import ALL_CONSTRAINT_PARAMETERS, CONSTRAINT_PARAMETERS_MAP
+from pyshacl.errors import ReportableRuntimeError
 from pyshacl.pytypes import SHACLExecutor
 from pyshacl.rdfutil.stringify import stringify_blank_node
+from pyshacl.shape import Shape
 from pyshacl.shapes_graph import ShapesGraph
 from rdflib.namespace import RDF, SH
 from rdflib.plugins.sparql import prepareQuery
@@ -311,6 +313,41 @@ class _FrozenGraph(_Graph):
         return (value for value in self._values.get((subject, predicate), ()))
 
 
+class _Shape(Shape):
+    """A shape to which what cannot be compared does not conform (SHACL, section 4.5.3), where pySHACL gives up."""
+
+    __slots__ = ()
+
+    def validate(
+        self, executor: SHACLExecutor, target_graph: rdflib.Graph, focus: Any = None, _evaluation_path: Any = None
+    ) -> tuple[bool, list[Any]]:
+        so_far = _evaluation_path and list(_evaluation_path)  # pySHACL appends to what it is given
+        try:
+            conforms, results = super().validate(executor, target_graph, focus, so_far)
+        except (TypeError, ValueError, ArithmeticError, ReportableRuntimeError):
+            nodes = [focus] if isinstance(focus, rdflib.term.Node) else list(focus)
+            if len(nodes) == 1:
+                return False, [self._not_comparable(nodes[0])]
+            each = [self.validate(executor, target_graph, node, _evaluation_path) for node in nodes]
+            return all(conforms for conforms, _ in each), [result for _, results in each for result in results]
+        return conforms, results
+
+    def _not_comparable(self, focus: rdflib.term.Node) -> tuple[str, rdflib.term.Node, list[Any]]:
+        """A result as pySHACL hands it from shape to shape: text, node, triples."""
+        assert isinstance(self.sg, _PreparedShapes)
+        constraint = self.sg.demands[self.node][0][0]
+        node = rdflib.BNode()
+        statements: list[Any] = [
+            (node, SH.focusNode, focus),
+            (node, SH.sourceShape, self.node),
+            (node, SH.sourceConstraintComponent, CONSTRAINT_PARAMETERS_MAP[constraint].shacl_constraint_component),
+            (node, SH.resultMessage, rdflib.Literal("This cannot be compared with what it has to be compared with.")),
+        ]
+        if self._path is not None:
+            statements.append((node, SH.resultPath, self._path))
+        return "", node, statements
+
+
 class _PreparedShapes(ShapesGraph):
     """The shapes as pySHACL reads them, harvested; what a shape demands is listed once, and nothing else about it."""
 
@@ -320,27 +357,22 @@ class _PreparedShapes(ShapesGraph):
         for subject, predicate, value in graph:
             if predicate in ALL_CONSTRAINT_PARAMETERS:
                 demands.setdefault(subject, {}).setdefault(predicate, value)
-        _ = self.shapes, self.custom_constraints
-        self._demands = {shape: list(of.items()) for shape, of in demands.items()}
+        for shape in self.shapes:
+            shape.__class__ = _Shape
+        _ = self.custom_constraints
+        self.demands = {shape: list(of.items()) for shape, of in demands.items()}
         graph.freeze()
 
     def predicate_objects(self, s: rdflib.term.Node) -> list[tuple[rdflib.term.Node, rdflib.term.Node]]:
         """What `Shape.validate` walks for every node, comparing each predicate with all that could be a constraint."""
-        return self._demands.get(s, [])
+        return self.demands.get(s, [])
 
 
 #: Held while a query is parsed: rdflib's grammar is one for all threads.
 _PARSER = threading.Lock()
 
-#: What SHACL-SPARQL writes into messages from a result. Filled in here, because pySHACL pastes the value into a pattern of
-#: Python's, where a backslash in somebody's literal is an error.
+#: Where SHACL-SPARQL writes parts of a result into its message (section 5.3.2).
 _PLACE = re.compile(r"\{[?$](this|path|value)\}")
-_KEPT_PLACE = re.compile(r"\{(this|path|value)\}")
-
-
-def _with_kept_places(message: rdflib.term.Node) -> rdflib.Literal:
-    assert isinstance(message, rdflib.Literal)
-    return rdflib.Literal(_PLACE.sub(r"{\1}", message), lang=message.language)
 
 
 class _Validator:
@@ -352,9 +384,14 @@ class _Validator:
 
     def __init__(self) -> None:
         self._prepared: dict[str, Query] = {}
+        # Messages are kept from pySHACL: it pastes values into patterns of Python's, where a backslash is an error.
+        self._messages: dict[rdflib.term.Node, list[rdflib.Literal]] = {}
         graph = _FrozenGraph(self._prepared)
         for subject, predicate, value in _shapes():
-            graph.add((subject, predicate, _with_kept_places(value) if predicate == SH.message else value))
+            if predicate == SH.message and isinstance(value, rdflib.Literal):
+                self._messages.setdefault(subject, []).append(value)
+            else:
+                graph.add((subject, predicate, value))
         self._shapes = _PreparedShapes(graph)
         self._targeted = [
             shape
@@ -386,19 +423,25 @@ class _Validator:
         of: dict[rdflib.term.Node, list[Any]] = {}
         for _, predicate, value in statements:
             of.setdefault(predicate, []).append(value[1] if isinstance(value, tuple) else value)
-        focus, path, value, shape, component = (
+        focus, path, value, shape, component, constraint = (
             of.get(predicate, [None])[0]
-            for predicate in (SH.focusNode, SH.resultPath, SH.value, SH.sourceShape, SH.sourceConstraintComponent)
+            for predicate in (
+                SH.focusNode,
+                SH.resultPath,
+                SH.value,
+                SH.sourceShape,
+                SH.sourceConstraintComponent,
+                SH.sourceConstraint,
+            )
         )
-        filling = {
-            name: _text(node) for name, node in (("this", focus), ("path", path), ("value", value)) if node is not None
-        }
-        message = min(of[SH.resultMessage], key=lambda m: (m.language != "en", str(m)))
+        messages = self._messages.get(constraint) or self._messages.get(shape) or of[SH.resultMessage]
+        message = min(messages, key=lambda m: (m.language != "en", str(m)))
+        parts = {"this": focus, "path": path, "value": value}
         return Result(
             _text(focus),
             None if path is None else _path(_shapes(), path),
             None if value is None else _text(value),
-            _KEPT_PLACE.sub(lambda place: filling.get(place[1], place[0]), message),
+            _PLACE.sub(lambda place: place[0] if parts[place[1]] is None else _text(parts[place[1]]), message),
             str(component),
             str(shape) if isinstance(shape, rdflib.URIRef) else None,
             None if value is None or isinstance(value, rdflib.BNode) else _n_triples(value),

@@ -11,6 +11,8 @@ of each document, the faces of its nodes, the references it makes, and a census 
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
 import threading
 import zlib
@@ -57,6 +59,8 @@ CREATE INDEX reference_of_document ON reference (document);
 CREATE TABLE census (what TEXT, which TEXT, count INTEGER NOT NULL, PRIMARY KEY (what, which)) WITHOUT ROWID;
 CREATE TRIGGER history_is_not_changed BEFORE UPDATE ON revision BEGIN SELECT RAISE (ABORT, 'history is never rewritten'); END;
 CREATE TRIGGER history_is_not_deleted BEFORE DELETE ON revision BEGIN SELECT RAISE (ABORT, 'history is never rewritten'); END;
+CREATE TRIGGER history_is_not_replaced BEFORE INSERT ON revision WHEN new.seq <= (SELECT max(seq) FROM revision)
+    BEGIN SELECT RAISE (ABORT, 'history is never rewritten'); END; -- INSERT OR REPLACE deletes without the trigger above
 """
 
 #: Variables in one statement; SQLite's own limit was 999 before 3.32.
@@ -103,10 +107,11 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, base: Base) -> Journal:
-        """A new, empty journal. A crash in here leaves no file under that name."""
-        building = path.with_suffix(".new")
+        """A new, empty journal. A crash in here leaves no file under that name. Raises `StorageError` if there is one: of two
+        processes that create it at once, one does."""
+        building = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
         building.unlink(missing_ok=True)
-        with _translated(building):
+        with _translated(path), _removed_afterwards(building):
             connection = sqlite3.connect(building, isolation_level=None)
             connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; BEGIN; {_SCHEMA}")
             connection.executemany(
@@ -115,7 +120,12 @@ class Journal:
             )
             connection.execute("COMMIT")
             connection.close()
-            building.rename(path)
+            os.link(building, path)  # unlike a renaming it takes nobody's place
+            directory = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
         return cls(path)
 
     def close(self) -> None:
@@ -138,6 +148,11 @@ class Journal:
     def last(self) -> int:
         """The number of the newest batch, 0 where there is none. Costs microseconds."""
         return int(self._one("SELECT coalesce(max(seq), 0) FROM revision")[0])
+
+    def mark(self, seq: int) -> str:
+        """By what a batch is told from another of the same number in another history of this journal; empty where there is none."""
+        row = self._one_or_none("SELECT time, document, digest FROM revision WHERE seq = ?", seq)
+        return "" if row is None else hashlib.sha256("\x00".join(map(str, row)).encode()).hexdigest()[:16]
 
     def count(self) -> int:
         """How many documents there are now."""
@@ -353,9 +368,14 @@ class Journal:
 
     def _meta(self) -> dict[str, str]:
         try:
-            return dict(self._all("SELECT key, value FROM meta"))
+            meta: dict[str, str] = dict(self._all("SELECT key, value FROM meta"))
         except StorageError as error:
             raise StorageError(f"{self.path} is not a journal of this service: {error.detail}") from None
+        if not {"format", "base"} <= meta.keys() or not meta["format"].isdecimal():
+            raise StorageError(
+                f"{self.path} is not a journal of this service: it does not say of which format and base it is"
+            )
+        return meta
 
     def _all(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         with _translated(self.path):
@@ -397,6 +417,14 @@ def _revision(row: Sequence[Any]) -> Revision:
 
 def _moment(stamp: str) -> datetime:
     return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+@contextmanager
+def _removed_afterwards(path: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from kg.config import Config
 from kg.documents import Document
 from kg.engine import NOBODY, Answer, Caller, Engine, Query
 from kg.engine.embedded import EmbeddedEngine
-from kg.errors import IndexBehind, Rejected, StorageError, UnplaceableDocument
+from kg.engine.remote import RemoteEngine
+from kg.errors import EngineUnavailable, IndexBehind, Rejected, StorageError, UnplaceableDocument
 from kg.gate import REFERENCE as REFERENCE_COMPONENT
 from kg.gate import Face, Report, Result, faces, judge
 from kg.journal import Journal, Revision
@@ -126,8 +127,10 @@ class Library:
         """Write a batch, all of it or nothing. When this returns, it is on disk and the next query sees it.
 
         Raises `Rejected` with the reports, `DocumentError` or `StorageError`; then nothing has changed. Documents that are there
-        already, byte for byte in canonical form, make no new revision. With `settle` false, queries may see it a little later.
+        already, byte for byte in canonical form, make no new revision. With `settle` false, queries may see it a little later; as
+        they do while a remote engine is away, until it is too far behind: then nothing is written and `EngineUnavailable` raised.
         """
+        self._require_engine_not_too_far_behind()
         batch = list(candidates)
         verdict = self.judge(batch, judge_all)
         with contextlib.ExitStack() as turn:
@@ -148,8 +151,22 @@ class Library:
                     break
         receipt = Receipt(revisions[-1].seq, tuple(revisions), verdict.unchanged)
         if settle:
-            self.settle()
+            try:
+                self.settle()
+            except EngineUnavailable as error:
+                log.warning("revision %d is written and not seen by queries yet: %s", receipt.revision, error.detail)
         return receipt
+
+    def _require_engine_not_too_far_behind(self) -> None:
+        if not self.config.engine or self.journal.last() - self.engine.reached() < self.config.engine_lag:
+            return
+        try:
+            self.settle()
+        except (EngineUnavailable, IndexBehind) as error:
+            behind = self.journal.last() - self.engine.reached()
+            raise EngineUnavailable(
+                f"nothing was written, because queries are {behind:,} revisions behind already; {error.detail}"
+            ) from None
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -179,6 +196,10 @@ class Library:
     def settle(self, wait: float = 30.0) -> int:
         """Let queries see everything written so far; the batch reached. Raises `IndexBehind` after `wait` seconds."""
         return self.engine.follow(self.journal, wait)
+
+    def rebuild(self) -> int:
+        """Make the index anew from the journal; the batch reached. Raises `DirectoryInUse` while a server runs on the directory."""
+        return self.engine.rebuild(self.journal)
 
     # Reading
 
@@ -217,7 +238,7 @@ class Library:
         def follow() -> None:
             while not self._stopping.wait(interval):
                 try:
-                    if self.journal.last() > self.engine.reached():
+                    if self.journal.last() != self.engine.reached():  # less, where an older copy has been put back
                         self.settle()
                 except IndexBehind as error:
                     log.warning("%s", error.detail)
@@ -268,7 +289,11 @@ def open_library(config: Config, *, create: bool, owner: bool, patience: float =
             f"there is no graph in {config.data}; make one with `kg serve` or `kg load`, or name another with --data"
         )
     try:
-        engine = EmbeddedEngine(config, owner=owner, patience=patience)
+        engine: Engine
+        if config.engine:
+            engine = RemoteEngine(config, journal, owner=owner, patience=patience)
+        else:
+            engine = EmbeddedEngine(config, owner=owner, patience=patience)
     except BaseException:
         journal.close()
         raise

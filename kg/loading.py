@@ -394,14 +394,14 @@ def find_line(path: Path, iri: str, base: Base) -> int | None:
             for number, line in enumerate(file, 1):
                 if declaration := _DECLARATION.match(line):
                     prefix, is_base, namespace = declaration.groups()
-                    namespace = urljoin(resolver, namespace)
+                    namespace = _resolved(namespace, resolver)
                     if is_base:
                         resolver = namespace
                     else:
                         prefixes[prefix] = namespace
                 elif subject := _SUBJECT.match(line):
                     relative, prefix, local = subject.groups()
-                    opens = urljoin(resolver, relative) if relative is not None else prefixes.get(prefix, "") + local
+                    opens = _resolved(relative, resolver) if relative is not None else prefixes.get(prefix, "") + local
                     if opens == iri:
                         return number
                 elif any(name in line for name in quoted):
@@ -409,3 +409,8 @@ def find_line(path: Path, iri: str, base: Base) -> int | None:
     except (OSError, ValueError):  # not UTF-8, or something like an IRI that is none
         return None
     return None
+
+
+def _resolved(relative: str, resolver: str) -> str:
+    """The IRI in full; unlike `urljoin` alone, with an empty fragment kept, as namespaces have it."""
+    return urljoin(resolver, relative) + ("#" if relative.endswith("#") else "")

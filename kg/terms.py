@@ -68,20 +68,20 @@ class Base:
     iri: str
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.iri)
         try:
-            port_is_number = parts.port is None or parts.port > 0
-        except ValueError:
-            port_is_number = False
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or not port_is_number
-            or parts.query
-            or parts.fragment
-            or not self.iri.endswith("/")
-            or re.search(r'[\x00-\x20<>"{}|\\^`]', self.iri)
-        ):
+            parts = urlsplit(self.iri)
+            usable = (
+                parts.scheme in ("http", "https")
+                and bool(parts.hostname)
+                and (parts.port is None or parts.port > 0)
+                and not parts.query
+                and not parts.fragment
+                and self.iri.endswith("/")
+                and not re.search(r'[\x00-\x20<>"{}|\\^`]', self.iri)
+            )
+        except ValueError:  # half an IPv6 address, a port that is no number
+            usable = False
+        if not usable:
             raise ConfigurationError(
                 f"the base must be an http or https IRI that ends in a slash, such as https://example.org/kg/; got {self.iri!r}",
                 setting="KG_BASE",

@@ -32,6 +32,9 @@ T = TypeVar("T")
 #: A bound for what takes a second or two; only a fault ever reaches it.
 PATIENCE = 60.0
 
+#: A query that takes days on the seeds alone.
+ENDLESS = "SELECT (COUNT(*) AS ?n) WHERE { ?a ?b ?c . ?d ?e ?f . ?g ?h ?i . ?j ?k ?l }"
+
 #: The variable by which the processes that a test started can be told from all others.
 _MARK = "TEST_PROCESSES_OF"
 
@@ -63,6 +66,14 @@ def processes(mark: str) -> list[int]:
             if entry.name.isdigit() and needle in (entry / "environ").read_bytes().split(b"\0"):
                 found.append(int(entry.name))
     return found
+
+
+def processor_time(pid: int) -> float:
+    """Seconds of processor time that a process has taken so far; 0 for one that is gone."""
+    with contextlib.suppress(OSError):
+        user, system = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return 0
 
 
 def unused_port() -> int:
@@ -139,6 +150,10 @@ class Server:
     def web_process(self) -> int:
         """The process that holds the data directory, as its lock file tells."""
         return int((self.data / "index.lock").read_text("ascii"))
+
+    def query_processes(self) -> list[int]:
+        """The processes that evaluate queries."""
+        return [pid for pid in self.processes() if "kg.engine." in _command(pid)]
 
     def processes(self) -> list[int]:
         """All processes of this server: its own, the web process, the query processes."""

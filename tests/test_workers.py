@@ -266,7 +266,7 @@ def test_reaching_out_is_refused(ask: Ask, text: str) -> None:
 def test_service_may_be_talked_about(ask: Ask) -> None:
     assert (
         ask.value(
-            'PREFIX service: <http://x/> SELECT ?load { BIND("SERVICE" AS ?load) OPTIONAL { ?s service:LOAD 1 } } # SERVICE'
+            'PREFIX x: <http://x/> SELECT ?load { BIND("SERVICE" AS ?load) OPTIONAL { ?s x:LOAD 1 } } # SERVICE'
         )
         == "SERVICE"
     )

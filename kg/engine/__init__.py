@@ -124,7 +124,13 @@ class Engine(Protocol):
     def follow(self, journal: Journal, wait: float = 30.0) -> int:
         """Bring queries up to the journal's end, within `wait` seconds; the batch then reached.
 
-        Raises `IndexBehind` when that time did not suffice.
+        Raises `IndexBehind` when that time did not suffice, and `EngineUnavailable` at once while the engine cannot be reached.
+        """
+
+    def rebuild(self, journal: Journal) -> int:
+        """Forget all that was indexed of this base and index the journal anew; the batch then reached.
+
+        Raises `DirectoryInUse` while a server runs on the directory.
         """
 
     def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:

@@ -7,8 +7,8 @@ it is complete. A store that is damaged, or ahead of the journal, is built anew 
 One process at a time owns the index of a directory (a lock on `index.lock`): the server for as long as it runs, else whoever has
 written. Any process may read snapshots.
 
-    data/index/store/      the store under change; beside it REVISION, the batch it has surely reached
-    data/snapshots/42/     the graph as of batch 42: immutable, hard links, opened read-only
+    data/index/store/      the store under change; beside it REVISION, the batch it has surely reached, and that batch's mark
+    data/snapshots/42-…/   the graph as of batch 42, its mark behind the number: immutable, hard links, opened read-only
     data/spool/            answers too large for memory, nameless once opened
 """
 
@@ -24,12 +24,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pyoxigraph as ox
 
-from kg.config import Config
+from kg.config import Config, endpoints
 from kg.documents import Document
 from kg.engine import NOBODY, Answer, Caller, Query
+from kg.engine.federation import Federation
 from kg.engine.workers import Limits, QueryProcesses
 from kg.errors import DirectoryInUse, IndexBehind, StorageError
 from kg.journal import Journal
@@ -44,51 +46,72 @@ _KEEP = 20
 _GRACE = 90.0
 
 
+class Snapshot(NamedTuple):
+    """A published state: the batch, by which mark the journal knows it, and where it lies."""
+
+    revision: int
+    mark: str
+    path: Path
+
+
 class Snapshots:
     """The published states of a data directory. Any process may read them; only the owner of the index adds and removes."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def newest(self) -> tuple[int, Path] | None:
-        """The newest batch that is published, and where."""
-        numbers = self._numbers()
-        return (numbers[-1], self.directory / str(numbers[-1])) if numbers else None
+    def newest(self) -> Snapshot | None:
+        """What was published last."""
+        return max(self._all(), default=None)
 
-    def _numbers(self) -> list[int]:
+    def _all(self) -> list[Snapshot]:
+        """All that are published, oldest first."""
+        found = []
         with contextlib.suppress(FileNotFoundError):
-            return sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdigit())
-        return []
+            for path in self.directory.iterdir():
+                number, _, mark = path.name.partition("-")
+                if number.isdigit():
+                    found.append(Snapshot(int(number), mark, path))
+        return sorted(found)
 
-    def publish(self, store: ox.Store, revision: int) -> None:
+    def publish(self, store: ox.Store, revision: int, mark: str) -> None:
         """Make the store's present state the snapshot of this batch."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        target, building = self.directory / str(revision), self.directory / f"building-{os.getpid()}"
+        target, building = self.directory / f"{revision}-{mark}", self.directory / f"building-{os.getpid()}"
         if target.exists():
             return
         shutil.rmtree(building, ignore_errors=True)
         store.backup(building)
         building.rename(target)
 
+    def require_readable(self) -> None:
+        """Remove all, so that they are made again, if the newest cannot be opened."""
+        newest = self.newest()
+        if newest is None:
+            return
+        try:
+            ox.Store.read_only(str(newest.path))
+        except (OSError, RuntimeError) as error:
+            log.warning("the snapshot %s cannot be opened (%s): publishing anew", newest.path, error)
+            self.clear()
+
     def tidy(self) -> None:
         """Remove what nobody reads any more, and what a crash left half-built."""
-        numbers = self._numbers()
-        now = time.time()
-        for place, number in enumerate(reversed(numbers)):
-            path = self.directory / str(number)
+        replaced = time.time()  # when the next newer one was published: until then this was the newest
+        for place, snapshot in enumerate(reversed(self._all())):
             with contextlib.suppress(FileNotFoundError):
-                if place >= _KEEP or (
-                    place > 0 and now - (self.directory / str(numbers[-place])).stat().st_mtime > _GRACE
-                ):
-                    self._remove(path)
+                published = snapshot.path.stat().st_mtime
+                if place >= _KEEP or (place > 0 and time.time() - replaced > _GRACE):
+                    self._remove(snapshot.path)
+                replaced = published
         for path in self.directory.glob("building-*"):
             if path.name != f"building-{os.getpid()}":
                 shutil.rmtree(path, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove all: they were made from a store that is no more."""
-        for number in self._numbers():
-            self._remove(self.directory / str(number))
+        for snapshot in self._all():
+            self._remove(snapshot.path)
 
     def _remove(self, path: Path) -> None:
         doomed = path.with_name(f"building-removed-{path.name}")  # loses its name at once, its files one by one
@@ -109,34 +132,48 @@ class EmbeddedEngine:
         self._owner = owner
         if owner:
             self._index = _Index(config.data, self._snapshots, patience)
-            _remove_orphaned_spools(config.data)
+            self._snapshots.require_readable()
+            remove_orphaned_spools(config.data)
         self._published = self._snapshots.newest()
         limits = Limits(config.query_timeout, config.query_memory, config.result_limit, config.slow_query)
         spool = config.data / "spool" if owner else config.data / f"spool-{os.getpid()}"
         self._spool = spool
-        self._processes = _Lazily(lambda: QueryProcesses(config.query_processes, config.query_queue, limits, spool))
+
+        def start() -> QueryProcesses:
+            federation = Federation(endpoints(config.service_allow), config.service_timeout, config.service_limit)
+            return QueryProcesses(config.query_processes, config.query_queue, limits, spool, federation)
+
+        self._processes = _Lazily(start)
 
     def reached(self) -> int:
         if not self._owner:
             self._published = self._snapshots.newest()
-        return 0 if self._published is None else self._published[0]
+        return 0 if self._published is None else self._published.revision
+
+    def _has_reached(self, journal: Journal, goal: int) -> bool:
+        """Whether what is published is of this journal, which may have been restored from an older copy, and new enough."""
+        reached = self.reached()
+        return self._published is not None and reached >= goal and journal.mark(reached) == self._published.mark
 
     def follow(self, journal: Journal, wait: float = 30.0) -> int:
         deadline = time.monotonic() + wait
         goal = journal.last()
-        while self.reached() < goal or self._published is None:
+        while not self._has_reached(journal, goal):
             with self._following:
                 if self._index is not None:
                     self._index.follow(journal)
+                    self._published = self._snapshots.newest()  # before tidying: who waits for it may ask us now
+                    self._snapshots.tidy()
                 else:
                     with contextlib.suppress(DirectoryInUse):
                         index = _Index(self._directory, self._snapshots, patience=0)
                         try:
                             index.follow(journal)
+                            self._snapshots.tidy()
                         finally:
                             index.close()
                 self._published = self._snapshots.newest()
-            if self.reached() >= goal and self._published is not None:
+            if self._has_reached(journal, goal):
                 break
             if time.monotonic() > deadline:
                 raise IndexBehind(
@@ -146,19 +183,30 @@ class EmbeddedEngine:
             time.sleep(0.02)
         return self.reached()
 
+    def rebuild(self, journal: Journal) -> int:
+        with self._following:
+            index = self._index or _Index(self._directory, self._snapshots, patience=0)
+            try:
+                index.rebuild(journal)
+            finally:
+                if self._index is None:
+                    index.close()
+            self._published = self._snapshots.newest()
+        return self.reached()
+
     def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
         for _ in range(3):
             if not self._owner:
                 self._published = self._snapshots.newest()
             if self._published is None:
                 raise IndexBehind("nothing is published yet; try again in a moment", reached=0)
-            revision, path = self._published
+            revision, _, path = self._published
             try:
                 return self._processes.get().answer(query, path, revision, caller)
             except StorageError:
                 # Removed between our look and the process's: there is a newer one. Otherwise it is a real failure.
                 self._published = self._snapshots.newest()
-                if self._published is not None and self._published[0] == revision and path.exists():
+                if self._published is not None and self._published.revision == revision and path.exists():
                     raise
         raise StorageError(f"no snapshot in {self._snapshots.directory} can be opened")
 
@@ -203,25 +251,31 @@ class _Index:
     """The store under change, while this process owns it."""
 
     def __init__(self, directory: Path, snapshots: Snapshots, patience: float) -> None:
-        self._lock = _lock(directory / "index.lock", patience)
+        self._lock = lock(directory / "index.lock", patience)
         self._path = directory / "index"
         self._snapshots = snapshots
-        self._store, self._reached = self._open()
+        self._store, self._reached, self._mark = self._open()
 
     def follow(self, journal: Journal) -> None:
         """Apply what the journal has and the store has not, then publish it."""
-        last = journal.last()
-        if self._reached > last:
-            log.warning("the index is at revision %d, the journal at %d: rebuilding the index", self._reached, last)
+        if self._reached and journal.mark(self._reached) != self._mark:
+            log.warning(
+                "the index is of another history than the journal's (revision %d): rebuilding it", self._reached
+            )
             self._discard()
+        last = journal.last()
         fresh = self._reached == 0
         if self._reached < last:
             self._apply(journal.current(self._reached, last), fresh)
             self._store.flush()
-            _write_durably(self._path / "REVISION", str(last))
-            self._reached = last
-        self._snapshots.publish(self._store, self._reached)
-        self._snapshots.tidy()
+            self._reached, self._mark = last, journal.mark(last)
+            _write_durably(self._path / "REVISION", f"{last} {self._mark}")
+        self._snapshots.publish(self._store, self._reached, journal.mark(self._reached))
+
+    def rebuild(self, journal: Journal) -> None:
+        """Forget the store and all snapshots, and make them anew."""
+        self._discard()
+        self.follow(journal)
 
     def close(self) -> None:
         del self._store
@@ -243,35 +297,33 @@ class _Index:
             else:
                 self._store.extend(quads)
 
-    def _open(self) -> tuple[ox.Store, int]:
-        self._path.mkdir(parents=True, exist_ok=True)
-        try:
-            store = ox.Store(self._path / "store")
-        except OSError as error:
-            log.warning("the index in %s cannot be opened (%s): rebuilding it from the journal", self._path, error)
+    def _open(self) -> tuple[ox.Store, int, str]:
+        said = self._path / "REVISION"
+        if not (self._path / "store" / "CURRENT").is_file():
+            if said.exists():
+                log.warning("the index in %s is missing: rebuilding it from the journal", self._path)
             return self._discard()
         try:
-            return store, int((self._path / "REVISION").read_text("ascii"))
+            number, mark = said.read_text("ascii").split()
+            reached = int(number)
+            return ox.Store(self._path / "store"), reached, mark
         except (FileNotFoundError, ValueError):
-            if next(iter(store.named_graphs()), None) is not None:
-                log.warning(
-                    "the index in %s does not say what it has reached: rebuilding it from the journal", self._path
-                )
-                del store
-                return self._discard()
-            return store, 0
+            log.warning("the index in %s does not say what it has reached: rebuilding it from the journal", self._path)
+        except (OSError, RuntimeError) as error:  # pyoxigraph raises the one or the other for a damaged store
+            log.warning("the index in %s cannot be opened (%s): rebuilding it from the journal", self._path, error)
+        return self._discard()
 
-    def _discard(self) -> tuple[ox.Store, int]:
+    def _discard(self) -> tuple[ox.Store, int, str]:
         if hasattr(self, "_store"):
             del self._store
         self._snapshots.clear()
         shutil.rmtree(self._path, ignore_errors=True)
         self._path.mkdir(parents=True)
-        self._store, self._reached = ox.Store(self._path / "store"), 0
-        return self._store, self._reached
+        self._store, self._reached, self._mark = ox.Store(self._path / "store"), 0, ""
+        return self._store, self._reached, self._mark
 
 
-def _remove_orphaned_spools(directory: Path) -> None:
+def remove_orphaned_spools(directory: Path) -> None:
     """Remove what commands that were killed left behind."""
     for path in directory.glob("spool-*"):
         pid = path.name.removeprefix("spool-")
@@ -279,7 +331,7 @@ def _remove_orphaned_spools(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock(path: Path, patience: float) -> int:
+def lock(path: Path, patience: float) -> int:
     """The open, locked file; the lock ends with the process, however it ends. Raises `DirectoryInUse`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -11,9 +11,11 @@ import contextlib
 import json
 import os
 import re
+import select
 import struct
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +30,9 @@ IN_MEMORY = 4 * 2**20
 #: The length of a header, in bytes, before it.
 LENGTH = struct.Struct(">I")
 
+#: What a process writes first, once it can take a request.
+STARTED = b"ready"
+
 
 def write_frame(stream: IO[bytes], header: Mapping[str, Any], body: bytes = b"") -> None:
     """Write a frame to an unbuffered stream, all of it."""
@@ -37,7 +42,7 @@ def write_frame(stream: IO[bytes], header: Mapping[str, Any], body: bytes = b"")
         view = view[stream.write(view) :]
 
 
-class _Sink:
+class Sink:
     """Where a result is written: memory, then a file, and past the cap an error."""
 
     def __init__(self, cap: int, spool: Path) -> None:
@@ -50,7 +55,7 @@ class _Sink:
     def write(self, data: bytes) -> int:
         self.length += len(data)
         if self.length > self._cap:
-            raise _TooLarge
+            raise TooLarge
         if self.file is None:
             self._parts.append(data)
             if self.length > IN_MEMORY:
@@ -74,20 +79,20 @@ class _Sink:
             Path(self.file.name).unlink(missing_ok=True)
 
 
-class _TooLarge(Exception):
-    pass
+class TooLarge(Exception):
+    """The result is over the cap of its sink."""
 
 
-_SOLUTIONS = {
+SOLUTIONS = {
     "json": ox.QueryResultsFormat.JSON,
     "xml": ox.QueryResultsFormat.XML,
     "csv": ox.QueryResultsFormat.CSV,
     "tsv": ox.QueryResultsFormat.TSV,
 }
-_TRIPLES = {"ttl": ox.RdfFormat.TURTLE, "nt": ox.RdfFormat.N_TRIPLES, "rdf": ox.RdfFormat.RDF_XML}
+TRIPLES = {"ttl": ox.RdfFormat.TURTLE, "nt": ox.RdfFormat.N_TRIPLES, "rdf": ox.RdfFormat.RDF_XML}
 
 
-def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: _Sink) -> dict[str, Any]:
+def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: Sink) -> dict[str, Any]:
     graphs: dict[str, Any] = {"use_default_graph_as_union": request["union"]}
     if request["default_graphs"] or request["named_graphs"]:
         graphs = {
@@ -100,23 +105,29 @@ def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: _Sink) -> dict[
     else:
         kind, wanted = ("boolean" if isinstance(result, ox.QueryBoolean) else "solutions"), request["solutions"]
     if wanted is None:
-        what = "RDF" if kind == "triples" else "a table" if kind == "solutions" else "true or false"
-        message = f"the query answers with {what}, which cannot be written in any media type that was asked for"
-        return {"error": "not acceptable", "message": message, "available": kind}
+        return not_acceptable(kind)
     if isinstance(result, ox.QueryTriples):
         # QueryTriples.serialize is faster but writes no prefixes.
-        ox.serialize(result, sink, format=_TRIPLES[wanted], prefixes=PREFIXES)  # type: ignore[arg-type]
+        ox.serialize(result, sink, format=TRIPLES[wanted], prefixes=PREFIXES)  # type: ignore[arg-type]
     else:
-        result.serialize(sink, format=_SOLUTIONS[wanted])  # type: ignore[arg-type]
+        result.serialize(sink, format=SOLUTIONS[wanted])  # type: ignore[arg-type]
     sink.flush()
     return {"kind": kind, "format": wanted, "length": sink.length}
 
 
-_PLACE = re.compile(r"error at (\d+):(\d+): (?s:(.*))")
+def not_acceptable(kind: str) -> dict[str, Any]:
+    """The header of a reply to a query whose kind of answer cannot be written as asked."""
+    what = "RDF" if kind == "triples" else "a table" if kind == "solutions" else "true or false"
+    message = f"the query answers with {what}, which cannot be written in any media type that was asked for"
+    return {"error": "not acceptable", "message": message, "available": kind}
+
+
+#: Where Oxigraph's message of a syntax error says that it is.
+PLACE = re.compile(r"error at (\d+):(\d+): (?s:(.*))")
 
 
 def _reply(request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path) -> tuple[dict[str, Any], bytes]:
-    sink = _Sink(cap, spool)
+    sink = Sink(cap, spool)
     try:
         header = _evaluate(store, request, sink)
         if sink.file is not None:
@@ -124,10 +135,10 @@ def _reply(request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path) -
             return {**header, "spooled": sink.file.name}, b""
         return header, sink.body()
     except SyntaxError as error:
-        place = _PLACE.match(error.msg)
+        place = PLACE.match(error.msg)
         line, column, message = (int(place[1]), int(place[2]), place[3]) if place else (None, None, error.msg)
         header = {"error": "syntax", "message": message, "line": line, "column": column}
-    except _TooLarge:
+    except TooLarge:
         header = {"error": "result"}
     except MemoryError:
         header = {"error": "memory"}
@@ -139,6 +150,14 @@ def _reply(request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path) -
     return header, b""
 
 
+def _end_with_parent() -> None:
+    """End when nobody holds the other end of standard input any more, in the middle of a query too."""
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), 0)  # no events asked for: a hang-up is told in any case
+    poll.poll()
+    os._exit(1)
+
+
 def main(memory: int, result: int, spool: Path) -> None:
     """Answer requests from standard input until it ends."""
     import resource
@@ -148,6 +167,8 @@ def main(memory: int, result: int, spool: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever prints goes to the log, not into a frame
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    replies.write(STARTED)
     opened: tuple[str, ox.Store] | None = None
     while len(prefix := requests.read(4)) == 4:
         request = json.loads(requests.read(LENGTH.unpack(prefix)[0]))

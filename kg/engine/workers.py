@@ -26,7 +26,8 @@ from typing import IO, Any
 
 from kg import lexis
 from kg.engine import NOBODY, Answer, Caller, Query
-from kg.engine.evaluator import LENGTH, write_frame
+from kg.engine.evaluator import LENGTH, STARTED, write_frame
+from kg.engine.federation import Federation
 from kg.engine.turns import QUICK, Turns
 from kg.errors import (
     CallerGone,
@@ -39,14 +40,10 @@ from kg.errors import (
     QueryProcessDied,
     QueryTimeout,
     ResultTooLarge,
-    ServiceRefused,
     StorageError,
 )
 
 log = logging.getLogger("kg.query")
-
-#: Words that make an engine send requests; bare words, so `?load` and `ex:service` are none.
-_REACHING_OUT = frozenset({"SERVICE", "LOAD"})
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,10 @@ class Limits:
     slow: float = 5.0
 
 
+#: Seconds within which a process must have started, whatever else the machine does.
+_START_PATIENCE = 60.0
+
+
 class _StoppedForBeingSlow(Exception):
     """The quick place is needed: the query must wait for a slow one."""
 
@@ -66,11 +67,15 @@ class _StoppedForBeingSlow(Exception):
 class QueryProcesses:
     """A fixed number of query processes and the queue before them.
 
-    `spool` is a directory for answers too large for memory; it is emptied at the start.
+    `spool` is a directory for answers too large for memory; it is emptied at the start. `federation` says what SERVICE may
+    ask, by default nothing; it is closed with the processes.
     """
 
-    def __init__(self, count: int, queue: int, limits: Limits, spool: Path) -> None:
+    def __init__(
+        self, count: int, queue: int, limits: Limits, spool: Path, federation: Federation | None = None
+    ) -> None:
         self.limits = limits
+        self._federation = federation or Federation()
         self._spool = spool
         self._turns = Turns(count, queue)
         spool.mkdir(parents=True, exist_ok=True)
@@ -85,15 +90,19 @@ class QueryProcesses:
     def answer(self, query: Query, snapshot: Path, revision: int, caller: Caller = NOBODY) -> Answer:
         """Evaluate a query on a snapshot. Raises a `QueryError`, `NotAcceptable`, `Overloaded` or, if the snapshot cannot be
         opened, `StorageError`. A query may wait for as long as it may run."""
+        with self._federation.admit(query) as admitted:
+            try:
+                return self._answer(query, admitted.text, snapshot, revision, caller)
+            except KgError as error:
+                raise admitted.explain(error) from None
+
+    def _answer(self, query: Query, text: str, snapshot: Path, revision: int, caller: Caller) -> Answer:
+        """The answer to a query; `text` is what is evaluated for it."""
         words = lexis.words(query.text)
-        if reaching := sorted(_REACHING_OUT & words):
-            raise ServiceRefused(
-                f"{reaching[0]} would make this service send requests elsewhere; it is not available here"
-            )
         seconds = min(self.limits.seconds, query.timeout or self.limits.seconds)
         request = {
             "snapshot": str(snapshot),
-            "text": query.text,
+            "text": text,
             "base": query.base,
             "prefixes": query.supplied_prefixes(),
             # Oxigraph lets the union win over FROM without a word, so it is only asked for where the query names no dataset.
@@ -110,7 +119,7 @@ class QueryProcesses:
             try:
                 with caller.on_hang_up(process.interrupt):
                     may_go_on = partial(self._turns.became_slow, turn)
-                    header, body = process.evaluate(request, start, seconds, may_go_on)
+                    header, body = process.evaluate(request, seconds, may_go_on)
                 finished = query.text
             except _StoppedForBeingSlow:
                 slow = True
@@ -154,6 +163,7 @@ class QueryProcesses:
             processes, self._all, self._idle = self._all, set(), []
         for process in processes:
             process.kill()
+        self._federation.close()
 
     def _take(self) -> _Process:
         """An idle process; whoever has a turn finds one."""
@@ -199,6 +209,7 @@ class _Process:
         self._in: IO[bytes] = self._popen.stdin
         self._out: IO[bytes] = self._popen.stdout
         self.alive = True
+        self._started = False
 
     @property
     def pid(self) -> int:
@@ -219,20 +230,25 @@ class _Process:
                 stream.close()
 
     def evaluate(
-        self, request: Mapping[str, Any], start: float, seconds: float, may_go_on: Callable[[], bool]
+        self, request: Mapping[str, Any], seconds: float, may_go_on: Callable[[], bool]
     ) -> tuple[dict[str, Any], bytes | IO[bytes]]:
-        """The header and body of the reply. `start` is a moment of the monotonic clock; once the query has run for longer than a
-        quick one, `may_go_on` is asked."""
-        deadline = start + seconds
+        """The header and body of the reply; `seconds` bounds the evaluation. Once the query has run for longer than a quick one,
+        `may_go_on` is asked."""
+        deadline = time.monotonic() + seconds
         try:
+            if not self._started:
+                # The time that a new process takes to start is not the query's.
+                self._read(bytearray(), len(STARTED), time.monotonic() + _START_PATIENCE)
+                self._started = True
+                deadline = time.monotonic() + seconds
             write_frame(self._in, request)
-            if not self._ready(min(start + QUICK, deadline)) and not may_go_on():
+            if not self._is_quick(deadline) and not may_go_on():
                 self.kill()
                 raise _StoppedForBeingSlow
             arrived = bytearray()
             header = json.loads(self._read(arrived, LENGTH.unpack(self._read(arrived, 4, deadline))[0], deadline))
             if "error" in header:
-                raise _error(header, self._limits)
+                raise error_of(header, self._limits)
             if "spooled" in header:
                 path = Path(header["spooled"])
                 file = path.open("rb")
@@ -251,6 +267,26 @@ class _Process:
         except BaseException:  # in the middle of a frame: the pipe is of no more use
             self.kill()
             raise
+
+    def _is_quick(self, deadline: float) -> bool:
+        """Whether there is a reply, or the end, within the time of a quick query. Where the machine is busy with other things
+        that time is longer: what counts is the processor time that the query has had, up to ten times as long a wait."""
+        start, used = time.monotonic(), self._processor_time()
+        for rounds in range(1, 11):
+            if self._ready(min(start + rounds * QUICK, deadline)):
+                return True
+            if time.monotonic() >= deadline or self._processor_time() - used > QUICK / 2:
+                break
+        return False
+
+    def _processor_time(self) -> float:
+        """Seconds of processor time that the process has used."""
+        try:
+            return time.clock_gettime(
+                (~self._popen.pid << 3) | 2
+            )  # clock_getcpuclockid(3) of another process, in Linux
+        except OSError:  # it is gone
+            return 0.0
 
     def _ready(self, deadline: float) -> bool:
         """Whether there is something to read, or the end, before the deadline."""
@@ -275,12 +311,15 @@ class _Process:
         """Why the process is gone, from its last words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(1)
-        self._stderr.seek(0)
-        last_words = self._stderr.read(65_536).decode("utf-8", "replace")
+        try:
+            self._stderr.seek(0)
+            last_words = self._stderr.read(65_536).decode("utf-8", "replace")
+        except ValueError:  # closed together with all processes
+            return Overloaded("the service is stopping", retry_after=5)
         code = self._popen.returncode
         self.kill()
         if "memory allocation" in last_words or "MemoryError" in last_words:
-            return _error({"error": "memory"}, self._limits)
+            return error_of({"error": "memory"}, self._limits)
         if "total order" in last_words:
             return QueryProcessDied(
                 "ORDER BY met values that have no order among each other, and the engine gave up; order by STR(?x) instead"
@@ -290,7 +329,7 @@ class _Process:
         )
 
 
-def _error(header: Mapping[str, Any], limits: Limits) -> KgError:
+def error_of(header: Mapping[str, Any], limits: Limits) -> KgError:
     """The error that a reply tells of."""
     match header["error"]:
         case "syntax":

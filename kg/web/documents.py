@@ -15,11 +15,14 @@ from kg.journal import Revision
 from kg.library import Library
 from kg.terms import KINDS
 from kg.web import pages
-from kg.web.negotiation import HTML, RDF_TYPES, choose
+from kg.web.negotiation import HTML, RDF_TYPES, choose, require_xml
 
 #: In the order of preference where the client has none.
 _TYPES = {"text/turtle": "ttl", **RDF_TYPES, HTML: "html"}
 _BY_SUFFIX = {suffix: media_type for media_type, suffix in _TYPES.items()}
+
+#: What N-Triples was called before it had a media type of its own; rdflib still asks for it by that name.
+_PLAIN = "text/plain"
 
 _KINDS = f"any({', '.join(KINDS)})"
 
@@ -35,8 +38,8 @@ def blueprint(library: Library) -> Blueprint:
         if dot:
             return document(kind, slug, suffix)
         _find(library, kind, slug)
-        media_type = choose(request.headers.get("Accept"), list(_TYPES))
-        response = redirect(f"{home}{kind}/{slug}.{_TYPES[media_type]}", 303)
+        media_type = choose(request.headers.get("Accept"), [*_TYPES, _PLAIN])
+        response = redirect(f"{home}{kind}/{slug}.{_TYPES.get(media_type, 'nt')}", 303)
         response.vary.add("Accept")
         assert isinstance(response, Response)
         return response
@@ -50,6 +53,8 @@ def blueprint(library: Library) -> Blueprint:
             body = pages.document(library, found, revision).encode()
         else:
             body = documents.serialize(found, documents.syntax_of_suffix(suffix), library.base)
+            if suffix == "rdf":
+                require_xml([body], [other for other in _TYPES if other != media_type])
         response = Response(
             body, content_type=f"{media_type}; charset=utf-8" if media_type.startswith("text/") else media_type
         )

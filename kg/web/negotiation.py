@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 
-from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
 from kg.errors import NotAcceptable
@@ -33,10 +33,30 @@ RDF_TYPES: dict[str, str] = {
 }
 
 
+#: Short names of formats, for `format=`, and what each means for results and for RDF. `n3`, because every Turtle text is one too.
+_NAMES: dict[str, tuple[str, ...]] = {
+    "json": ("application/sparql-results+json", "application/ld+json"),
+    "xml": ("application/sparql-results+xml", "application/rdf+xml"),
+    "csv": ("text/csv",),
+    "tsv": ("text/tab-separated-values",),
+    **{suffix: (media_type,) for media_type, suffix in RDF_TYPES.items()},
+    "turtle": ("text/turtle",),
+    "n3": ("text/turtle",),
+    "json-ld": ("application/ld+json",),
+    "ntriples": ("application/n-triples",),
+    "n-triples": ("application/n-triples",),
+    "rdf+xml": ("application/rdf+xml",),
+    "nquads": ("application/n-quads",),
+    "n-quads": ("application/n-quads",),
+    "html": (HTML,),
+}
+
+
 def best(accept: str | None, available: Iterable[str]) -> str | None:
     """The available media type that the header prefers; between equals the first. None where none will do.
 
-    An absent or empty header takes anything. The most specific range that matches a type decides its quality.
+    An absent or empty header takes anything. The most specific range that matches a type decides its quality. Parameters of a
+    range (`charset=utf-8`, a JSON-LD `profile`) are wishes about a type, not another type, and exclude nothing.
     """
     return _best(accept, tuple(available))
 
@@ -47,26 +67,72 @@ def _best(accept: str | None, available: tuple[str, ...]) -> str | None:
         return None
     if accept is None or not accept.strip():
         return available[0]
-    wanted = parse_accept_header(accept, MIMEAccept)
-    quality, _, chosen = max((wanted.quality(kind), -place, kind) for place, kind in enumerate(available))
-    return chosen if quality > 0 else None
+    qualities: dict[str, float] = {}
+    for media_range, quality in parse_accept_header(accept):
+        name = media_range.partition(";")[0].strip().lower()
+        qualities[name] = max(quality, qualities.get(name, 0.0))
+
+    def quality_of(media_type: str) -> float:
+        whole_type = media_type.partition("/")[0] + "/*"
+        return next((qualities[name] for name in (media_type, whole_type, "*/*") if name in qualities), 0.0)
+
+    chosen = max(available, key=quality_of)  # the first of those that have the highest
+    return chosen if quality_of(chosen) > 0 else None
 
 
 def choose(accept: str | None, available: Sequence[str]) -> str:
     """As `best`, but raises `NotAcceptable`, which lists what there is."""
     chosen = best(accept, available)
     if chosen is None:
-        raise NotAcceptable(
-            f"none of the media types in Accept ({accept}) can be had; there are {', '.join(available)}",
-            available=list(available),
-        )
+        raise not_acceptable(accept, available)
     return chosen
 
 
-def short_cut(name: str, available: Mapping[str, str]) -> str:
-    """The media type that `format=` names: a media type itself or its short name (`json`, `ttl`). Raises `NotAcceptable`."""
-    for media_type, short in available.items():
-        if name in (media_type, short):
-            return media_type
-    names = sorted(set(available.values()))
-    raise NotAcceptable(f"there is no format {name!r}; there are {', '.join(names)}", available=names)
+def not_acceptable(accept: str | None, available: Sequence[str]) -> NotAcceptable:
+    """The error for a header that none of these media types satisfies."""
+    return NotAcceptable(
+        f"none of the media types asked for ({accept}) can be had; there are {', '.join(available)}",
+        available=list(available),
+    )
+
+
+def short_cut(values: Sequence[str]) -> str:
+    """The `Accept` header that the values of `format=` amount to: each a short name (`json`, `ttl`) or media types.
+
+    Clients send several at once, or a list in one value. A name that means one thing for a table and another for a graph stands
+    for both. Raises `NotAcceptable` for a name that is not known.
+    """
+    ranges: list[str] = []
+    for value in values:
+        name = value.strip().lower()
+        if "/" in name:
+            # In a query string a bare + is a space, and every media type with a suffix has one.
+            ranges.append(name.replace(" ", "+") if "," not in name else name)
+        elif name in _NAMES:
+            ranges += _NAMES[name]
+        elif name:
+            names = sorted(_NAMES)
+            raise NotAcceptable(f"there is no format {value!r}; there are {', '.join(names)}", available=names)
+    return ", ".join(ranges)
+
+
+#: Characters that XML 1.0 has no way to write (section 2.2), in UTF-8, and the tag that Oxigraph writes for a property whose IRI does not
+#: end in a name (RDF 1.1 XML Syntax, section 2.3): it is not XML either. In text and attributes a `<` is always escaped.
+_NOT_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]|(</?oxprefix:[\s>/])")
+
+
+def require_xml(pieces: Iterable[bytes], available: Sequence[str]) -> None:
+    """Raise `NotAcceptable`, naming the types that are left, where what was written as XML is none because XML cannot say it.
+
+    The engine writes it all the same, and a reader at the other end would stop in the middle.
+    """
+    before = b""
+    for piece in pieces:
+        found = _NOT_XML.search(before + piece)
+        if found is not None:
+            what = "a property whose IRI does not end in a name" if found[1] else "a character"
+            raise NotAcceptable(
+                f"the answer has {what} that XML cannot hold; there are {', '.join(available)}",
+                available=list(available),
+            )
+        before = piece[-16:]

@@ -5,10 +5,11 @@ Hides templates and labels. Pages work without JavaScript and ask no other host 
 
 from __future__ import annotations
 
+import calendar
 import functools
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from kg.documents import Document
 from kg.errors import KgError, NotFound
 from kg.journal import Revision
 from kg.library import Library
-from kg.terms import EKG, KINDS, PREFIXES, RDF_TYPE, RDFS_LABEL, SKOS, Base, shorten
+from kg.terms import EKG, KINDS, PREFIXES, RDF_TYPE, RDFS, RDFS_LABEL, SKOS, XSD, Base, shorten
 from kg.web.negotiation import HTML, RDF_TYPES, choose
 
 #: What people call the six kinds, one and many.
@@ -84,8 +85,8 @@ def blueprint(library: Library) -> Blueprint:
 
     @routes.get("/errors")
     def errors() -> str:
-        kinds = [(kind.name(), kind.title(), _paragraphs(kind)) for kind in KgError.tree()]
-        return render_template("errors.html", kinds=kinds)
+        known = [(kind.name(), kind.title(), _paragraphs(kind)) for kind in KgError.tree()]
+        return render_template("errors.html", known=known)
 
     @routes.get("/favicon.ico")
     def icon() -> Response:
@@ -115,12 +116,12 @@ def _description(folder: str, names: tuple[str, ...], suffix: str | None, base: 
     else:
         raise NotFound(f"there is no form .{suffix}; there are {', '.join('.' + s for s in by_suffix)}")
     if media_type == HTML and template:
-        response = Response(render_template(template, terms=_terms()), mimetype=HTML)
+        response = Response(render_template(template, groups=_groups()), mimetype=HTML)
     elif media_type == "text/turtle":
         text = "\n".join((assets.folder(folder) / name).read_text("utf-8") for name in names)
         response = Response(text, content_type="text/turtle; charset=utf-8")
     else:
-        response = Response(_described(folder, names, types[media_type], base), mimetype=media_type)
+        response = Response(_described(folder, names, types[media_type], base), content_type=media_type)
     response.vary.add("Accept")
     return _cached(response)
 
@@ -175,6 +176,15 @@ def _terms() -> tuple[Term, ...]:
     return tuple(sorted(terms, key=lambda term: (term.name[0].islower(), term.name)))
 
 
+def _groups() -> dict[str, list[Term]]:
+    """The terms under the headings of their page."""
+    groups: dict[str, list[Term]] = {"Classes": [], "Properties": [], "Values": []}
+    for term in _terms():
+        heading = "Classes" if "Class" in term.kinds else "Properties" if term.name[0].islower() else "Values"
+        groups[heading].append(term)
+    return groups
+
+
 @functools.cache
 def _term_labels() -> Mapping[str, str]:
     """Labels of the vocabulary's terms; of reused ones, their names in words."""
@@ -186,104 +196,300 @@ def _name_of_term(iri: str) -> str:
     if known:
         return known
     local = re.split(r"[#/]", iri)[-1]
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", local).lower()
+    words = re.findall(r"[A-Z]{2,}|[A-Z]?[^A-Z]+|[A-Z]", local)
+    return " ".join(word if len(word) > 1 and word.isupper() else word.lower() for word in words)
 
 
 # Documents
+
+_OA = PREFIXES["oa"]
+
+#: What a page says of an act in its heading and in its quotations, and so need not list.
+_OF_AN_ACT = {
+    EKG + name for name in ("speaker", "inRole", "onBehalfOf", "stance", "content", "reports", "evidence", "reportedIn")
+}
+
+#: Classes that say less than the ones below them, the least telling last.
+_GENERAL = ("SpeechAct", "Organization", "Event", "Actor")
 
 
 def _label(document: Document, iri: str | None = None) -> str:
     """The English label of a node, else any; else its name."""
     iri = iri or document.iri
-    labels = [
-        (t.object.language != "en", _LABELS.index(t.predicate.value), t.object.value)
-        for t in document.triples
-        if isinstance(t.subject, ox.NamedNode)
-        and t.subject.value == iri
-        and t.predicate.value in _LABELS
-        and isinstance(t.object, ox.Literal)
+    labels = _labels_in(t for t in document.triples if isinstance(t.subject, ox.NamedNode) and t.subject.value == iri)
+    return labels[0].value if labels else re.split(r"[/#]", iri)[-1]
+
+
+def _labels_in(triples: Iterable[ox.Triple]) -> list[ox.Literal]:
+    """The labels that the triples of a node give it, the English one first."""
+    found = [
+        (t.object.language != "en", _LABELS.index(t.predicate.value), t.object.language or "", t.object.value, t.object)
+        for t in triples
+        if t.predicate.value in _LABELS and isinstance(t.object, ox.Literal)
     ]
-    return min(labels)[2] if labels else re.split(r"[/#]", iri)[-1]
+    return [label for *_, label in sorted(found, key=lambda item: item[:-1])]
 
 
 def _labels_of(library: Library, iris: list[str]) -> dict[str, str]:
-    """The label of each of these documents or parts of documents."""
+    """The label of each of these documents."""
     labels = {}
     for iri in iris:
-        found = library.read(library.base.document_of(iri) or iri)
-        labels[iri] = _label(found[0], iri) if found else shorten(iri, library.base)
+        found = library.read(iri)
+        labels[iri] = _label(found[0]) if found else shorten(iri, library.base)
     return labels
+
+
+def _day(text: str) -> str:
+    """A date or a moment in words, `26 April 2025`; what is neither, as it is."""
+    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)(?:T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?Z)?", text)
+    if match is None or not 1 <= int(match[2]) <= 12:
+        return text
+    return f"{int(match[3])} {calendar.month_name[int(match[2])]} {match[1]}" + (
+        f", {match[4]} UTC" if match[4] else ""
+    )
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value on a page: text, where it leads, and its language where it has one."""
+    """A value on a page: text and where it leads; its language, its machine form, or what it consists of, where it has them."""
 
     text: str
     href: str | None = None
     language: str | None = None
+    datetime: str | None = None
+    code: bool = False
     parts: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    quotation: Quotation | None = None
+    time: Time | None = None
+
+
+@dataclass(frozen=True)
+class Quotation:
+    """Evidence: the words, what stands before and after them, and where in the text."""
+
+    anchor: str
+    words: str
+    before: str
+    after: str
+    place: str
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time in words, as the text has it, and why it is taken so."""
+
+    anchor: str
+    words: str
+    surface: str
+    why: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Act:
+    """Who takes which stance on what, in which words."""
+
+    speakers: tuple[Value, ...]
+    roles: tuple[Value, ...]
+    behalf: tuple[Value, ...]
+    stance: tuple[Value, ...]
+    content: tuple[Value, ...]
+    reports: tuple[Value, ...]
+    quotations: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One subject of a document: the document itself, whose anchor is empty, or a part."""
+
+    anchor: str
+    title: str
+    language: str | None
+    types: tuple[str, ...]
+    names: tuple[Value, ...]
+    statements: tuple[tuple[str, tuple[Value, ...]], ...]
+    notes: tuple[Value, ...]
+    act: Act | None
 
 
 def document(library: Library, it: Document, revision: Revision) -> str:
     """The page of a document: what it says, part by part, and who refers to it."""
     base = library.base
-    others = {
-        t.object.value for t in it.triples if isinstance(t.object, ox.NamedNode) and base.holds(t.object.value)
-    } - it.subjects
-    labels = _labels_of(library, sorted(others))
-    of: dict[Any, list[ox.Triple]] = {}
-    for triple in documents.in_reading_order(it):
-        of.setdefault(triple.subject, []).append(triple)
-
-    def value(term: Any) -> Value:
-        if isinstance(term, ox.BlankNode):
-            return Value("", parts=statements(of.get(term, [])))
-        if isinstance(term, ox.Literal):
-            return Value(term.value, None, term.language)
-        iri = term.value
-        if iri in it.subjects:
-            return Value(_name_of_part(it, iri), f"#{iri.partition('#')[2]}" if "#" in iri else iri)
-        if iri in labels:
-            return Value(labels[iri], "/" + iri.removeprefix(base.iri))
-        if iri.startswith(EKG):
-            return Value(_name_of_term(iri), "/ns.html#" + iri.removeprefix(EKG))
-        return Value(shorten(iri), iri if iri.startswith(("http://", "https://")) else None)
-
-    def statements(triples: list[ox.Triple]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
-        by_predicate: dict[str, list[Value]] = {}
-        for t in triples:
-            if t.predicate.value != RDF_TYPE:
-                by_predicate.setdefault(_name_of_term(t.predicate.value), []).append(value(t.object))
-        return tuple((name, tuple(values)) for name, values in by_predicate.items())
-
-    sections = [
-        {
-            "anchor": subject.value.partition("#")[2],
-            "title": _label(it) if subject.value == it.iri else _name_of_part(it, subject.value),
-            "types": _types(triples),
-            "statements": statements(triples),
-        }
-        for subject, triples in of.items()
-        if isinstance(subject, ox.NamedNode)
-    ]
+    sections = _Reading(library, it).sections()
     referrers = sorted({referrer for _, referrer in library.journal.referrers(it.subjects)} - {it.iri})
-    referring = [(iri.removeprefix(base.iri), label) for iri, label in _labels_of(library, referrers[:_PAGE]).items()]
+    referring: dict[str, list[tuple[str, str]]] = {}
+    for iri, label in _labels_of(library, referrers[:_PAGE]).items():
+        referring.setdefault(base.kind_of(iri), []).append((iri.removeprefix(base.iri), label))
     return render_template(
         "document.html",
         path=it.iri.removeprefix(base.iri),
         kind=base.kind_of(it.iri),
         iri=it.iri,
         title=_label(it),
-        sections=sections,
-        referring=referring,
+        it=sections[0],
+        acts=[section for section in sections[1:] if section.act],
+        parts=[section for section in sections[1:] if not section.act],
+        referring={kind: sorted(found, key=lambda item: item[1].casefold()) for kind, found in referring.items()},
         more_referring=max(0, len(referrers) - _PAGE),
         revision=revision,
     )
 
 
-#: Classes that say less than the ones below them.
-_GENERAL = {"Event", "SpeechAct", "Actor", "Organization"}
+class _Reading:
+    """One document made ready to be read: names in place of IRIs, evidence and times within what they belong to."""
+
+    def __init__(self, library: Library, it: Document) -> None:
+        self._library = library
+        self._it = it
+        self._documents: dict[str, Document | None] = {it.iri: it}
+        self._of: dict[object, list[ox.Triple]] = {ox.NamedNode(it.iri): []}
+        for triple in documents.in_reading_order(it):
+            self._of.setdefault(triple.subject, []).append(triple)
+        # A quotation or a time is shown where it is first referred to; elsewhere there is a link to that place.
+        self._within: dict[object, object] = {}
+        for triple in documents.in_reading_order(it):
+            if (
+                triple.object in self._of
+                and triple.object != triple.subject
+                and self._classes(triple.object) & {"Evidence", "Time"}
+            ):
+                self._within.setdefault(triple.object, triple.subject)
+
+    def sections(self) -> list[Section]:
+        """The document itself, then its parts in order, those aside that are shown within another."""
+        subjects = [s for s in self._of if isinstance(s, ox.NamedNode) and s not in self._within]
+        return [self._section(subject) for subject in subjects]
+
+    def _section(self, subject: ox.NamedNode) -> Section:
+        triples = self._of[subject]
+        labels = _labels_in(triples)
+        left_out = set(_LABELS) | {RDF_TYPE, RDFS + "comment"}
+        act = None
+        if "SpeechAct" in self._classes(subject):
+            act = self._act(subject)
+            left_out |= _OF_AN_ACT
+        title = labels[0].value if labels else self._name(subject.value)
+        return Section(
+            anchor=subject.value.partition("#")[2],
+            title=title,
+            language=labels[0].language if labels else None,
+            types=tuple(_types(triples)),
+            names=tuple(self._value(label, subject) for label in labels[1:]),
+            statements=self._statements(subject, left_out),
+            notes=self._values(subject, RDFS + "comment"),
+            act=act,
+        )
+
+    def _act(self, subject: ox.NamedNode) -> Act:
+        def of(name: str) -> tuple[Value, ...]:
+            return self._values(subject, EKG + name)
+
+        return Act(
+            of("speaker"), of("inRole"), of("onBehalfOf"), of("stance"), of("content"), of("reports"), of("evidence")
+        )
+
+    def _statements(self, subject: object, left_out: Set[str]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+        by_predicate: dict[str, list[Value]] = {}
+        for t in self._of.get(subject, []):
+            if t.predicate.value not in left_out:
+                by_predicate.setdefault(_name_of_term(t.predicate.value), []).append(self._value(t.object, subject))
+        # When comes first, as in the news.
+        in_order = sorted(by_predicate.items(), key=lambda item: all(value.time is None for value in item[1]))
+        return tuple((name, tuple(values)) for name, values in in_order)
+
+    def _values(self, subject: object, predicate: str) -> tuple[Value, ...]:
+        return tuple(
+            self._value(t.object, subject) for t in self._of.get(subject, []) if t.predicate.value == predicate
+        )
+
+    def _value(self, term: Any, subject: object) -> Value:
+        base = self._library.base
+        if isinstance(term, ox.BlankNode):
+            return Value("", parts=self._statements(term, {RDF_TYPE}))
+        if isinstance(term, ox.Literal):
+            kind = term.datatype.value
+            if kind in (XSD + "date", XSD + "dateTime"):
+                return Value(_day(term.value), datetime=term.value)
+            return Value(
+                term.value, language=term.language, code=kind.endswith("wktLiteral") or term.value.startswith("sha256:")
+            )
+        iri = term.value
+        if self._within.get(term) == subject:
+            if "Evidence" in self._classes(term):
+                return Value("", quotation=self._quotation(term))
+            return Value("", time=self._time(term))
+        if iri in self._it.subjects:
+            return Value(self._name(iri), f"#{iri.partition('#')[2]}")
+        if base.holds(iri):
+            return Value(self._name(iri), "/" + iri.removeprefix(base.iri))
+        if iri.startswith(EKG):
+            return Value(_name_of_term(iri), "/ns.html#" + iri.removeprefix(EKG))
+        return Value(shorten(iri), iri if iri.startswith(("http://", "https://")) else None)
+
+    def _quotation(self, node: ox.NamedNode) -> Quotation:
+        found: dict[str, str] = {}
+        for selector in (t.object for t in self._of[node] if t.predicate.value == _OA + "hasSelector"):
+            found.update({t.predicate.value.removeprefix(_OA): _text(t.object) for t in self._of.get(selector, [])})
+        place = f"characters {found['start']} to {found['end']}" if {"start", "end"} <= found.keys() else ""
+        anchor = node.value.partition("#")[2]
+        return Quotation(anchor, found.get("exact", ""), found.get("prefix", ""), found.get("suffix", ""), place)
+
+    def _time(self, node: ox.NamedNode) -> Time:
+        found = {t.predicate.value.removeprefix(EKG): _text(t.object) for t in self._of[node]}
+        anchor, surface = node.value.partition("#")[2], found.get("surface", "")
+        return Time(anchor, _span(found), surface, self._values(node, RDFS + "comment"))
+
+    def _name(self, iri: str) -> str:
+        """What a page calls a document or a part of one, here or elsewhere."""
+        owner = self._library.base.document_of(iri)
+        found = self._document(owner) if owner else None
+        if found is None:
+            return shorten(iri, self._library.base)
+        if "#" not in iri:
+            return _label(found)
+        triples = [t for t in found.triples if isinstance(t.subject, ox.NamedNode) and t.subject.value == iri]
+        name = self._name_of_part(iri, triples)
+        elsewhere = owner != self._it.iri and any(t.predicate.value == EKG + "speaker" for t in triples)
+        return f"{name}, in “{_label(found)}”" if elsewhere else name
+
+    def _name_of_part(self, iri: str, triples: list[ox.Triple]) -> str:
+        """Its label or post; of an act, what it is and whose; of a time, the time; else what it is and its number."""
+        posts = [t.object for t in triples if t.predicate.value == EKG + "post" and isinstance(t.object, ox.Literal)]
+        for label in [*_labels_in(triples), *sorted(posts, key=lambda post: (post.language != "en", post.value))]:
+            return label.value
+        types = _types(triples)
+        kind = types[0] if types else "part"
+        speakers = [
+            self._name(t.object.value)
+            for t in triples
+            if t.predicate.value == EKG + "speaker" and isinstance(t.object, ox.NamedNode)
+        ]
+        if speakers:
+            return f"{kind} by {' and '.join(speakers)}"
+        span = _span({t.predicate.value.removeprefix(EKG): _text(t.object) for t in triples})
+        return span or f"{kind} {iri.partition('#')[2]}"
+
+    def _document(self, iri: str) -> Document | None:
+        if iri not in self._documents:
+            found = self._library.read(iri)
+            self._documents[iri] = found[0] if found else None
+        return self._documents[iri]
+
+    def _classes(self, node: object) -> set[str]:
+        return {_text(t.object).removeprefix(EKG) for t in self._of.get(node, []) if t.predicate.value == RDF_TYPE}
+
+
+def _text(term: object) -> str:
+    return str(getattr(term, "value", term))
+
+
+def _span(found: Mapping[str, str]) -> str:
+    """A time in words, from its bounds or, where it has none, as the text has it."""
+    earliest, latest = _day(found.get("earliest", "")), _day(found.get("latest", ""))
+    if earliest and latest:
+        return earliest if earliest == latest else f"{earliest} to {latest}"
+    if earliest or latest:
+        return f"from {earliest}" if earliest else f"until {latest}"
+    return found.get("edtf") or found.get("surface", "")
 
 
 def _types(triples: list[ox.Triple]) -> list[str]:
@@ -292,22 +498,5 @@ def _types(triples: list[ox.Triple]) -> list[str]:
         for t in triples
         if t.predicate.value == RDF_TYPE and isinstance(t.object, ox.NamedNode)
     ]
-    special = [name for name in names if name not in _GENERAL]
-    if not special:
-        special = [
-            name
-            for name in sorted(_GENERAL, key=["SpeechAct", "Organization", "Event", "Actor"].index)
-            if name in names
-        ][:1]
-    return [_name_of_term(EKG + name) for name in special]
-
-
-def _name_of_part(it: Document, iri: str) -> str:
-    """What a page calls a part of its document: its label, the quotation for evidence, or what it is and its number."""
-    if "#" not in iri:
-        return _label(it)
-    triples = [t for t in it.triples if isinstance(t.subject, ox.NamedNode) and t.subject.value == iri]
-    if any(t.predicate.value in _LABELS for t in triples):
-        return _label(it, iri)
-    types = _types(triples)
-    return f"{types[0] if types else 'part'} {iri.partition('#')[2]}"
+    telling = [name for name in names if name not in _GENERAL] or [name for name in _GENERAL if name in names][:1]
+    return [_name_of_term(EKG + name) for name in telling]

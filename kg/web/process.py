@@ -16,7 +16,7 @@ import threading
 
 from kg import config
 from kg.engine import Query
-from kg.errors import KgError
+from kg.errors import EngineUnavailable, KgError
 from kg.library import open_library
 from kg.web import create_app
 from kg.web.cache import Cache
@@ -31,8 +31,12 @@ def application() -> Front:
     try:
         settings = config.read()
         library = open_library(settings, create=False, owner=True)
-        library.settle(wait=3600)
-        library.answer(Query("ASK {}"))  # so that the first to ask waits for no process to start
+        try:
+            library.settle(wait=3600)
+            library.answer(Query("ASK {}"))  # so that the first to ask waits for no process to start
+        except EngineUnavailable as error:
+            # Documents are served from the journal, and written to it, until the engine is back.
+            logging.getLogger("kg.web").warning("%s", error.detail)
     except KgError as error:
         sys.stderr.write(f"kg: {error.detail}\n")
         os.kill(os.getppid(), signal.SIGTERM)

@@ -5,7 +5,7 @@ Hides the three ways in which a query arrives and the many in which its answer i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,8 +17,8 @@ from kg import describe, documents, lexis
 from kg.engine import NOBODY, Answer, Query
 from kg.errors import MalformedQuery, NotAcceptable, RequestError, UnsupportedMediaType
 from kg.library import Library
-from kg.terms import shorten
-from kg.web.negotiation import HTML, RDF_TYPES, SOLUTION_TYPES, best, choose, short_cut
+from kg.terms import KINDS, shorten
+from kg.web.negotiation import HTML, RDF_TYPES, SOLUTION_TYPES, best, choose, not_acceptable, require_xml, short_cut
 
 #: RDF that a query can answer with. It has triples and no graphs, and so Turtle is TriG and N-Triples are N-Quads too.
 _GRAPH_TYPES = RDF_TYPES
@@ -47,7 +47,7 @@ def blueprint(library: Library) -> Blueprint:
 
     @routes.get("/sparql")
     def get() -> Response:
-        return _respond(library, request.args.items(multi=True), request.query_string)
+        return _respond(library, _read_fields(request.query_string))
 
     @routes.post("/sparql")
     def post() -> Response:
@@ -58,29 +58,41 @@ def blueprint(library: Library) -> Blueprint:
             raise UnsupportedMediaType(
                 f"a query comes as {' or '.join(supported)}; got {media_type or 'no Content-Type'}", supported=supported
             )
+        charset = request.mimetype_params.get("charset", "utf-8").lower()
+        if charset not in ("utf-8", "utf8", "us-ascii"):
+            raise UnsupportedMediaType(f"a query is text in UTF-8; got charset {charset}", supported=["utf-8"])
         try:
             body = request.get_data(cache=False)
         except RequestEntityTooLarge:
             limit = library.config.query_limit
             raise RequestEntityTooLarge(f"a query has at most {limit:,} bytes") from None
-        charset = request.mimetype_params.get("charset", "utf-8").lower()
-        if charset not in ("utf-8", "utf8", "us-ascii"):
-            raise UnsupportedMediaType(f"a query is text in UTF-8; got charset {charset}", supported=["utf-8"])
-        try:
-            text = body.decode("utf-8")
-            if media_type == "application/sparql-query":
-                return _respond(library, [*request.args.items(multi=True), ("query", text)], b"")
-            fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=1000)
-        except UnicodeDecodeError as error:
-            raise RequestError(f"the query is not UTF-8: byte {error.start + 1} cannot be read") from None
-        except ValueError as error:
-            raise RequestError(f"the form cannot be read: {error}") from None
-        return _respond(library, fields, b"")
+        # What stands in the address counts for a POST too: a parameter is never dropped without a word.
+        fields = _read_fields(request.query_string)
+        if media_type == "application/sparql-query":
+            return _respond(library, [*fields, ("query", _decoded(body))])
+        return _respond(library, [*fields, *_read_fields(body)])
 
     return routes
 
 
-def _respond(library: Library, fields: Any, query_string: bytes) -> Response:
+def _read_fields(encoded: bytes) -> list[tuple[str, str]]:
+    """The pairs of a query string or form. Raises `RequestError` where it is not UTF-8, which werkzeug would mend in silence."""
+    try:
+        return parse_qsl(_decoded(encoded), keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the parameters are not UTF-8: {error.object!r} cannot be read") from None
+    except ValueError as error:
+        raise RequestError(f"the parameters cannot be read: {error}") from None
+
+
+def _decoded(text: bytes) -> str:
+    try:
+        return text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the query is not UTF-8: byte {error.start + 1} cannot be read") from None
+
+
+def _respond(library: Library, fields: Iterable[tuple[str, str]]) -> Response:
     given: dict[str, list[str]] = {}
     for name, value in fields:
         given.setdefault(name, []).append(value)
@@ -89,19 +101,17 @@ def _respond(library: Library, fields: Any, query_string: bytes) -> Response:
     texts = given.get("query", [])
     if len(texts) > 1:
         raise RequestError(f"there are {len(texts)} parameters `query`; send one", parameter="query")
+    asked = short_cut([*given.get("output", []), *given.get("format", [])])
+    accept = asked or request.headers.get("Accept")
     if not texts:
-        if (request.method == "GET" and query_string == b"") or not given.keys() - {"format", "output"}:
-            return _without_query(library)
+        if request.method == "GET" and not given.keys() - {"format", "output"}:
+            return _without_query(library, accept)
         raise RequestError("there is no parameter `query`", parameter="query")
-    asked = [*given.get("output", []), *given.get("format", [])]
-    accept = (
-        short_cut(asked[-1], {HTML: "html", **SOLUTION_TYPES, **_GRAPH_TYPES})
-        if asked
-        else request.headers.get("Accept")
-    )
     as_page = best(accept, [*SOLUTION_TYPES, *_GRAPH_TYPES, HTML]) == HTML
-    solutions = "application/sparql-results+json" if as_page else best(accept, list(SOLUTION_TYPES))
-    triples = "text/turtle" if as_page else best(accept, list(_GRAPH_TYPES))
+    solutions = "application/sparql-results+json" if as_page else best(accept, SOLUTION_TYPES)
+    triples = "text/turtle" if as_page else best(accept, _GRAPH_TYPES)
+    if solutions is None and triples is None:
+        raise not_acceptable(accept, [*SOLUTION_TYPES, *_GRAPH_TYPES, HTML])
     query = Query(
         texts[0],
         base=library.base.iri,
@@ -130,6 +140,8 @@ def _respond(library: Library, fields: Any, query_string: bytes) -> Response:
         )
     else:
         media_type = triples if answer.kind == "triples" else solutions
+        if answer.format in ("xml", "rdf"):
+            _require_xml(answer)
         response = Response(
             answer.chunks(), content_type=_with_charset(str(media_type)), headers={"Content-Length": str(answer.length)}
         )
@@ -139,6 +151,21 @@ def _respond(library: Library, fields: Any, query_string: bytes) -> Response:
     if answer.prefixes:
         response.headers["KG-Prefixes-Added"] = ", ".join(answer.prefixes)
     return response
+
+
+def _require_xml(answer: Answer) -> None:
+    """Raise `NotAcceptable` where an answer in XML would not be XML; else it can still be read from its beginning."""
+    available = _GRAPH_TYPES if answer.kind == "triples" else SOLUTION_TYPES
+    others = [media_type for media_type, name in available.items() if name != answer.format]
+    if isinstance(answer.body, bytes):
+        require_xml([answer.body], others)
+        return
+    try:
+        require_xml(iter(lambda: answer.body.read(2**20), b""), others)  # type: ignore[union-attr]
+    except NotAcceptable:
+        answer.body.close()
+        raise
+    answer.body.seek(0)
 
 
 def _with_charset(media_type: str) -> str:
@@ -166,19 +193,28 @@ def _seconds(values: Sequence[str]) -> float | None:
     return seconds
 
 
-def _without_query(library: Library) -> Response:
+def _without_query(library: Library, accept: str | None) -> Response:
     """The description of the service (SPARQL 1.1 Service Description), or the page with the form."""
-    media_type = choose(request.headers.get("Accept"), [*_GRAPH_TYPES, HTML])
+    media_type = choose(accept, [*_GRAPH_TYPES, HTML])
     if media_type == HTML:
         response = Response(render_template("sparql.html", query=_EXAMPLE), mimetype=HTML)
     else:
-        body = documents.write(
-            describe.service(library.base, library.journal.counts()), _GRAPH_TYPES[media_type], library.base
+        described = describe.service(
+            library.base,
+            library.journal.counts(),
+            _some_documents(library),
+            federated=bool(library.config.service_allow),
         )
+        body = describe.write(described, _GRAPH_TYPES[media_type], library.base)
         response = Response(body, content_type=_with_charset(media_type))
     response.vary.add("Accept")
     response.headers["KG-Revision"] = str(library.engine.reached())
     return response
+
+
+def _some_documents(library: Library) -> list[str]:
+    """The first documents of each kind, as examples of named graphs."""
+    return [iri for kind in KINDS for iri in library.journal.documents(kind, describe.GRAPHS_OF_A_KIND)]
 
 
 def _page(library: Library, query: Query, answer: Answer) -> Response:

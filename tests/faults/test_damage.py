@@ -1,0 +1,240 @@
+"""Files that were damaged, lost or restored: the journal is the truth, and everything else is made again from it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import generate
+import pytest
+from agreement import Truth
+from serving import Server, kg, until
+
+from kg.config import Config
+from kg.library import open_library
+
+Serve = Callable[..., Server]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which some batches have been written and one document has been changed."""
+    root = tmp_path_factory.mktemp("original")
+    for number, batch in enumerate(("a", "b", "c")):
+        generate.write(root / batch, 8, prefix=batch, seed=number)
+        made = kg("load", root / batch, "--data", root / "data", "--base", "https://kg.example/")
+        assert made.code == 0, made.err
+    changed = generate.place("a-place-1", label="Renamed").write(root / "d")
+    assert kg("load", changed, "--data", root / "data").code == 0
+    return root / "data"
+
+
+@pytest.fixture
+def data(original: Path, tmp_path: Path) -> Path:
+    """A copy of it, the test's own. The files of its snapshots are links to those of the store, as in the original."""
+    return copy(original, tmp_path / "data")
+
+
+def copy(source: Path, target: Path) -> Path:
+    """A copy that keeps hard links, as `cp -a` does."""
+    copied: dict[int, Path] = {}
+
+    def link_or_copy(origin: str, destination: str) -> str:
+        inode = Path(origin).stat().st_ino
+        if inode in copied:
+            Path(destination).hardlink_to(copied[inode])
+        else:
+            shutil.copy2(origin, destination)
+            copied[inode] = Path(destination)
+        return destination
+
+    return Path(shutil.copytree(source, target, copy_function=link_or_copy))
+
+
+def files(directory: Path, pattern: str = "*") -> list[Path]:
+    found = sorted(path for path in directory.rglob(pattern) if path.is_file() and path.stat().st_size)
+    assert found, f"no {pattern} in {directory}"
+    return found
+
+
+def truncate(paths: list[Path]) -> None:
+    for path in paths:
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+
+
+def garble(paths: list[Path]) -> None:
+    chance = random.Random(1)
+    for path in paths:
+        path.write_bytes(chance.randbytes(path.stat().st_size))
+
+
+def delete(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink()
+
+
+def newest_snapshot(data: Path) -> Path:
+    return max((data / "snapshots").iterdir(), key=lambda path: int(path.name.partition("-")[0]))
+
+
+DAMAGE: Mapping[str, Callable[[Path], object]] = {
+    "all files of the store cut in half": lambda data: truncate(files(data / "index" / "store")),
+    "all files of the store garbled": lambda data: garble(files(data / "index" / "store")),
+    "tables of the store cut in half": lambda data: truncate(files(data / "index" / "store", "*.sst")),
+    "tables of the store garbled": lambda data: garble(files(data / "index" / "store", "*.sst")),
+    "tables of the store deleted": lambda data: delete(files(data / "index" / "store", "*.sst")),
+    "the store's manifest garbled": lambda data: garble(files(data / "index" / "store", "MANIFEST*")),
+    "the store's CURRENT deleted": lambda data: delete(files(data / "index" / "store", "CURRENT")),
+    "the store deleted": lambda data: shutil.rmtree(data / "index" / "store"),
+    "REVISION deleted": lambda data: (data / "index" / "REVISION").unlink(),
+    "REVISION garbled": lambda data: (data / "index" / "REVISION").write_bytes(b"\xff\xfe"),
+    "REVISION empty": lambda data: (data / "index" / "REVISION").write_bytes(b""),
+    "the index deleted": lambda data: shutil.rmtree(data / "index"),
+    "the snapshots deleted": lambda data: shutil.rmtree(data / "snapshots"),
+    "index and snapshots deleted": lambda data: [*map(shutil.rmtree, (data / "index", data / "snapshots"))],
+    "the newest snapshot emptied": lambda data: delete(files(newest_snapshot(data))),
+    "the newest snapshot garbled": lambda data: garble(files(newest_snapshot(data))),
+    "a snapshot half made": lambda data: shutil.copytree(data / "index" / "store", data / "snapshots" / "building-999"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_index_is_made_again(data: Path, config: Config, what: str) -> None:
+    truth = Truth(data)
+    last = truth.last()
+    DAMAGE[what](data)
+    with open_library(replace(config, data=data), create=False, owner=True) as library:
+        assert library.settle() == last
+        assert truth.require_index(library) == last
+        library.accept([generate.actor("afterwards").document()], agent="a test")
+        assert truth.require_index(library) == last + 1
+    assert not list((data / "snapshots").glob("building-*"))
+
+
+@pytest.mark.parametrize("what", ["all files of the store garbled", "the newest snapshot emptied"])
+def test_a_server_starts_on_a_damaged_index(serve: Serve, data: Path, what: str) -> None:
+    truth = Truth(data)
+    DAMAGE[what](data)
+    server = serve(data)
+    assert truth.require_index(server) == truth.last()
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("what", ["the index deleted", "index and snapshots deleted", "REVISION deleted"])
+def test_a_command_alone_makes_the_index_again_too(data: Path, what: str) -> None:
+    DAMAGE[what](data)
+    counted = kg("query", "SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }", "--data", data)
+    assert counted.code == 0, counted.err
+    truth = Truth(data)
+    assert int(counted.out.split()[1]) == len(truth.quads(truth.last()))
+
+
+# The journal
+
+
+def write(data: Path, config: Config, name: str) -> int:
+    """One more batch, seen by queries; its revision."""
+    with open_library(replace(config, data=data), create=False, owner=False) as library:
+        return library.accept(generate.documents(4, prefix=name), agent="a test").revision
+
+
+def backup(data: Path) -> Path:
+    """A copy of the journal as it is now, made as an operator would, while others may hold it open."""
+    target = data.parent / "journal-then.sqlite"
+    with sqlite3.connect(data / "journal.sqlite") as source, sqlite3.connect(target) as copied:
+        source.backup(copied)
+    source.close()
+    copied.close()
+    return target
+
+
+def restore(data: Path, saved: Path) -> None:
+    for path in data.glob("journal.sqlite*"):
+        path.unlink()
+    shutil.copy2(saved, data / "journal.sqlite")
+
+
+def test_an_index_ahead_of_a_restored_journal_follows_it_back(serve: Serve, data: Path, config: Config) -> None:
+    saved = backup(data)
+    then = Truth(data).last()
+    assert write(data, config, "later") > then
+    restore(data, saved)
+    truth = Truth(data)
+    assert truth.last() == then
+    server = serve(data)
+    assert truth.require_index(server) == then
+    assert server.stop() == 0
+
+
+def test_a_restored_journal_that_has_gone_on_is_not_mistaken_for_the_old_one(data: Path, config: Config) -> None:
+    """Another history has the same numbers; the index must not take its end for the end of the one it knows."""
+    saved = backup(data)
+    then = Truth(data).last()
+    write(data, config, "lost")
+    restore(data, saved)
+    write(data, config, "other")
+    write(data, config, "and-more")
+    truth = Truth(data)
+    assert truth.last() == then + 8
+    with open_library(replace(config, data=data), create=False, owner=True) as library:
+        library.settle()
+        assert truth.require_index(library) == then + 8
+
+
+def test_a_journal_restored_while_it_is_served_is_followed_back(data: Path, config: Config) -> None:
+    saved = backup(data)
+    write(data, config, "later")
+    truth = Truth(data)
+    with open_library(replace(config, data=data), create=False, owner=False) as library:
+        before = truth.require_index(library)
+        with sqlite3.connect(saved) as source, sqlite3.connect(data / "journal.sqlite") as target:
+            source.backup(target)  # in place, as `.restore` of the sqlite3 shell does
+        source.close()
+        target.close()
+        library.start_following()
+        until(lambda: library.engine.reached() == truth.last(), "the index follows the journal back", 10)
+        assert truth.require_index(library) == truth.last() < before
+
+
+def test_a_command_sees_that_the_index_is_ahead_of_the_journal(data: Path, config: Config) -> None:
+    saved = backup(data)
+    write(data, config, "later")
+    restore(data, saved)
+    truth = Truth(data)
+    counted = kg("query", "SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }", "--data", data)
+    assert counted.code == 0, counted.err
+    assert int(counted.out.split()[1]) == len(truth.quads(truth.last()))
+
+
+def test_a_torn_tail_of_the_journal_loses_only_what_is_torn(data: Path, config: Config, tmp_path: Path) -> None:
+    """What power takes from the end of the write-ahead log is a commit that had not returned; those before it stay."""
+    settings = replace(config, data=data)
+    wal = data / "journal.sqlite-wal"
+    reported: dict[int, int] = {}
+    ends: list[tuple[int, int]] = []
+    with open_library(settings, create=False, owner=True) as library:
+        for number in range(4):
+            batch = list(generate.documents(3, prefix=f"torn-{number}"))
+            receipt = library.accept(batch, agent="a test")
+            reported[receipt.revision] = 3
+            ends.append((receipt.revision, wal.stat().st_size))
+        # As they lie on disk at this moment; closing would move the log into the journal.
+        torn = tmp_path / "torn"
+        shutil.copytree(data, torn)
+    assert ends[2][1] < ends[3][1], "the log grew with the last batch"
+    for cut in (ends[3][1] - 1, ends[2][1] + 4_000, ends[2][1] + 1, ends[2][1]):
+        with (torn / "journal.sqlite-wal").open("r+b") as file:
+            file.truncate(cut)
+        (torn / "journal.sqlite-shm").unlink(missing_ok=True)
+        probe = copy(torn, tmp_path / f"torn-at-{cut}")
+        truth = Truth(probe)
+        assert truth.last() == ends[2][0]
+        truth.require_batches({revision: count for revision, count in reported.items() if revision <= ends[2][0]})
+        with open_library(replace(settings, data=probe), create=False, owner=True) as opened:
+            opened.settle()
+            assert truth.require_index(opened) == ends[2][0]

@@ -1,0 +1,197 @@
+"""The index of our own: what it publishes, what it removes, and what others may do meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import generate
+import pyoxigraph as ox
+import pytest
+
+from kg.config import Config
+from kg.engine import Query
+from kg.engine.embedded import EmbeddedEngine, Snapshots
+from kg.errors import DirectoryInUse, IndexBehind, StorageError
+from kg.journal import Journal
+from kg.library import Library
+from kg.terms import Base
+
+BASE = Base("https://kg.example/")
+
+
+def _count(engine: EmbeddedEngine) -> int:
+    answer = engine.answer(Query("SELECT (COUNT(*) AS ?n) { ?s ?p ?o }", solutions="csv"))
+    return int(answer.read().split()[1])
+
+
+@pytest.fixture
+def journal(config: Config) -> Journal:
+    config.data.mkdir()
+    made = Journal.create(config.data / "journal.sqlite", BASE)
+    made.commit({d.iri: d for d in generate.documents(30)}, agent="test")
+    return made
+
+
+def test_an_empty_journal_can_be_asked(config: Config) -> None:
+    config.data.mkdir()
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        assert engine.follow(Journal.create(config.data / "journal.sqlite", BASE)) == 0
+        assert _count(engine) == 0
+    finally:
+        engine.close()
+
+
+def test_nothing_is_answered_before_anything_is_published(config: Config) -> None:
+    config.data.mkdir()
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        with pytest.raises(IndexBehind):
+            engine.answer(Query("ASK {}"))
+    finally:
+        engine.close()
+
+
+def test_queries_see_what_was_followed_and_the_revision_says_so(config: Config, journal: Journal) -> None:
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        assert engine.follow(journal) == journal.last() == engine.reached()
+        whole = sum(len(d.triples) for _, d in journal.current() if d is not None)
+        assert _count(engine) == whole
+        gone, kept = next((iri, d) for iri, d in journal.current() if d is not None)
+        journal.commit({gone: None}, agent="test")
+        assert engine.answer(Query("ASK {}")).revision < journal.last(), "not followed yet"
+        engine.follow(journal)
+        assert kept is not None
+        assert _count(engine) == whole - len(kept.triples)
+        assert engine.answer(Query("ASK {}")).revision == journal.last()
+    finally:
+        engine.close()
+
+
+def test_blank_nodes_of_documents_stay_apart(seeded: Library) -> None:
+    answer = seeded.answer(
+        Query(
+            "SELECT (COUNT(*) AS ?n) { GRAPH ?g { ?a ?p ?node } GRAPH ?h { ?b ?q ?node } FILTER(isBlank(?node) && ?g != ?h) }",
+            solutions="csv",
+        )
+    )
+    assert answer.read().split()[1] == b"0"
+
+
+def test_a_second_owner_is_told_who_the_first_is(config: Config, journal: Journal) -> None:
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        with pytest.raises(DirectoryInUse, match=str(os.getpid())):
+            EmbeddedEngine(config, owner=True, patience=0.1)
+    finally:
+        engine.close()
+    EmbeddedEngine(config, owner=True, patience=0.1).close()
+
+
+def test_one_that_owns_nothing_waits_for_the_owner_and_says_so(config: Config, journal: Journal) -> None:
+    owner, guest = EmbeddedEngine(config, owner=True), EmbeddedEngine(config, owner=False)
+    try:
+        with pytest.raises(IndexBehind, match="safe in the journal"):
+            guest.follow(journal, wait=0.2)
+        owner.follow(journal)
+        assert guest.follow(journal, wait=0.2) == journal.last()
+        assert _count(guest) == _count(owner)
+    finally:
+        guest.close()
+        owner.close()
+
+
+def test_a_guest_leaves_no_files(config: Config, journal: Journal) -> None:
+    guest = EmbeddedEngine(config, owner=False)
+    guest.follow(journal)
+    assert _count(guest) > 0
+    guest.close()
+    assert sorted(path.name.rstrip("-shmwal") for path in config.data.iterdir() if "spool" in path.name) == []
+
+
+def test_an_owner_removes_what_killed_commands_left(config: Config, journal: Journal) -> None:
+    dead = config.data / "spool-999999999"
+    mine = config.data / f"spool-{os.getpid()}"
+    for path in (dead, mine):
+        path.mkdir()
+    EmbeddedEngine(config, owner=True).close()
+    assert not dead.exists()
+    assert mine.exists(), "its process lives"
+
+
+def test_a_snapshot_removed_underneath_is_told_and_the_next_is_used(config: Config, journal: Journal) -> None:
+    engine = EmbeddedEngine(replace(config, query_processes=1), owner=True)
+    try:
+        first = engine.follow(journal)
+        before = _count(engine)
+        shutil.rmtree(config.data / "snapshots" / f"{first}-{journal.mark(first)}")
+        assert _count(engine) == before, "a process that has it open reads on"
+        os.kill(engine.query_processes()[0], 9)
+        with pytest.raises((StorageError, Exception)):
+            engine.answer(Query("ASK { ?killed ?p ?o }"))
+        with pytest.raises(StorageError):
+            engine.answer(Query("ASK { ?again ?p ?o }"))
+        journal.commit({d.iri: d for d in list(generate.documents(32))[30:]}, agent="test")
+        engine.follow(journal)
+        assert _count(engine) > before
+    finally:
+        engine.close()
+
+
+# Snapshots
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ox.Store:
+    return ox.Store(tmp_path / "store")
+
+
+def test_snapshots_are_numbered_and_the_newest_is_found(tmp_path: Path, store: ox.Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots")
+    assert snapshots.newest() is None
+    for number in (9, 10, 100):
+        snapshots.publish(store, number, "m")
+    assert snapshots.newest() == (100, "m", tmp_path / "snapshots" / "100-m")
+
+
+def test_publishing_the_same_again_changes_nothing(tmp_path: Path, store: ox.Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots")
+    snapshots.publish(store, 1, "m")
+    inode = (tmp_path / "snapshots" / "1-m").stat().st_ino
+    snapshots.publish(store, 1, "m")
+    assert (tmp_path / "snapshots" / "1-m").stat().st_ino == inode
+
+
+def test_old_snapshots_go_after_their_grace_and_the_newest_never(tmp_path: Path, store: ox.Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots")
+    for number in (1, 2, 3):
+        snapshots.publish(store, number, "m")
+    snapshots.tidy()
+    assert {path.name for path in snapshots.directory.iterdir()} == {"1-m", "2-m", "3-m"}, "somebody may read them still"
+    long_ago = time.time() - 3600
+    for path in snapshots.directory.iterdir():
+        os.utime(path, (long_ago, long_ago))
+    snapshots.tidy()
+    assert {path.name for path in snapshots.directory.iterdir()} == {"3-m"}
+
+
+def test_snapshots_are_bounded_in_number_however_many_writes_there_are(tmp_path: Path, store: ox.Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots")
+    for number in range(1, 41):
+        snapshots.publish(store, number, "m")
+        snapshots.tidy()
+    assert len(list(snapshots.directory.iterdir())) == 20
+
+
+def test_what_a_crash_left_half_built_is_removed(tmp_path: Path, store: ox.Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots")
+    snapshots.publish(store, 1, "m")
+    (snapshots.directory / "building-12345").mkdir()
+    (snapshots.directory / "building-removed-0").mkdir()
+    snapshots.tidy()
+    assert {path.name for path in snapshots.directory.iterdir()} == {"1-m"}
