@@ -1,0 +1,227 @@
+"""The house stands as it was drawn: arrows of imports run one way, each library has its one place, and nothing lies about."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: From the bottom up: a module imports only from those before it.
+ORDER = [
+    "kg",
+    "kg.errors",
+    "kg.terms",
+    "kg.config",
+    "kg.assets",
+    "kg.lexis",
+    "kg.documents",
+    "kg.gate",
+    "kg.journal",
+    "kg.engine",
+    "kg.engine.evaluator",
+    "kg.engine.turns",
+    "kg.engine.gateway",
+    "kg.engine.federation",
+    "kg.engine.standard",
+    "kg.engine.exchange",
+    "kg.engine.workers",
+    "kg.engine.embedded",
+    "kg.engine.remote",
+    "kg.questions",
+    "kg.describe",
+    "kg.library",
+    "kg.loading",
+    "kg.web.negotiation",
+    "kg.web.cache",
+    "kg.web.pages",
+    "kg.web.documents",
+    "kg.web.sparql",
+    "kg.web.operations",
+    "kg.web",
+    "kg.web.front",
+    "kg.web.process",
+    "kg.cli",
+]
+
+#: Libraries and the only places that may import them.
+PLACES = {
+    "pyshacl": ("kg.gate",),
+    "rdflib": ("kg.gate",),
+    "sqlite3": ("kg.journal",),
+    "SPARQLWrapper": ("kg.engine",),
+    "flask": ("kg.web",),
+    "werkzeug": ("kg.web",),
+    "jinja2": ("kg.web",),
+    "click": ("kg.cli",),
+    "rich": ("kg.cli",),
+    "granian": ("kg.cli", "kg.web"),
+    "yaml": ("kg.questions",),
+    "pyld": ("kg.documents",),
+}
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "kg").rglob("*.py"))
+}
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text("utf-8"))
+
+
+def is_for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything in a tree but what stands under `if TYPE_CHECKING`, which makes no arrow when the program runs."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not is_for_types_only(child):
+            yield from executed(child)
+
+
+def imports(module: str) -> Iterator[tuple[int, str]]:
+    """Line and whole name of each thing that a module imports."""
+    for node in executed(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{MODULES[module]}:{node.lineno}: a relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def module_of(name: str) -> str:
+    return name if name in MODULES else name.rpartition(".")[0]
+
+
+def inside(module: str, place: str) -> bool:
+    return module == place or module.startswith(place + ".")
+
+
+def test_every_module_has_its_place_in_the_order() -> None:
+    assert sorted(ORDER) == sorted(MODULES), "a new module goes into ORDER above, an old one out of it"
+
+
+def test_imports_run_one_way_only() -> None:
+    rank = {module: place for place, module in enumerate(ORDER)}
+    upward = [
+        f"{MODULES[module].relative_to(ROOT)}:{line} imports {module_of(name)}"
+        for module in MODULES
+        for line, name in imports(module)
+        if name.partition(".")[0] == "kg" and rank.get(module_of(name), len(rank)) >= rank.get(module, len(rank))
+    ]
+    assert upward == []
+
+
+def test_arrows_for_types_point_to_modules_that_are_there() -> None:
+    names = [
+        f"{node.module}"
+        for module in MODULES
+        for under in ast.walk(tree(module))
+        if is_for_types_only(under)
+        for node in ast.walk(under)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kg")
+    ]
+    assert [name for name in names if name not in MODULES] == []
+
+
+@pytest.mark.parametrize("library", PLACES)
+def test_library_is_imported_only_where_it_belongs(library: str) -> None:
+    strays = [
+        f"{MODULES[module].relative_to(ROOT)}:{line}"
+        for module in MODULES
+        for line, name in imports(module)
+        if inside(name, library) and not any(inside(module, place) for place in PLACES[library])
+    ]
+    assert strays == []
+
+
+def test_only_the_engine_names_the_store() -> None:
+    """Without one there is nothing to call `query` or `update` on."""
+    strays = [
+        f"{MODULES[module].relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+        for module in MODULES
+        if not inside(module, "kg.engine")
+        for node in ast.walk(tree(module))
+        if (
+            isinstance(node, ast.Attribute) and node.attr == "Store" and ast.unparse(node.value) in ("ox", "pyoxigraph")
+        )
+        or (isinstance(node, ast.ImportFrom) and node.module == "pyoxigraph")
+        or (isinstance(node, ast.Import) and any(a.name == "pyoxigraph" and a.asname != "ox" for a in node.names))
+    ]
+    assert strays == []
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    empty = {"utils", "util", "helpers", "helper", "services", "service", "manager", "models", "common", "misc", "base"}
+    assert [module for module in MODULES if empty & set(module.split("."))] == []
+
+
+def test_every_module_says_what_it_hides_and_promises() -> None:
+    assert [module for module in MODULES if len(ast.get_docstring(tree(module)) or "") < 40] == []
+
+
+def names_exception(node: ast.expr | None) -> bool:
+    return node is None or any(isinstance(part, ast.Name) and part.id == "Exception" for part in ast.walk(node))
+
+
+def test_everything_is_caught_in_one_place_only() -> None:
+    """At the edge of the web, where a fault of ours becomes a 500; elsewhere it would hide one."""
+    handlers = [
+        str(MODULES[module].relative_to(ROOT))
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if (isinstance(node, ast.ExceptHandler) and names_exception(node.type))
+        or (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("errorhandler", "register_error_handler")
+            and any(names_exception(argument) for argument in node.args)
+        )
+    ]
+    assert handlers == ["kg/web/__init__.py"]
+
+
+def test_nothing_runs_text_as_code_or_through_a_shell() -> None:
+    forbidden = {"eval", "exec", "os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
+    modules = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+    found = [
+        f"{MODULES[module].relative_to(ROOT)}:{node.lineno}: {ast.unparse(node.func)}"
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func) in forbidden
+            or any(word.arg == "shell" and ast.unparse(word.value) != "False" for word in node.keywords)
+        )
+    ]
+    found += [
+        f"{MODULES[module].relative_to(ROOT)}:{line}: {name}"
+        for module in MODULES
+        for line, name in imports(module)
+        if name.partition(".")[0] in modules
+    ]
+    assert found == []
+
+
+def test_top_level_holds_what_was_drawn_and_nothing_else() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git repository, so nothing tells what belongs to it")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    top = {name.partition("/")[0] for name in listed if name}
+    drawn = {"ontology", "shapes", "queries", "seeds", "kg", "tests"} | {
+        "setup.cfg",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+        "CHANGELOG.md",
+    }
+    assert {name for name in top - drawn if not name.startswith(".")} == set()
