@@ -640,7 +640,14 @@ def _json_ld(document: Document, base: Base) -> bytes:
 
 def json_ld(triples: Iterable[ox.Triple], base: Base) -> bytes:
     """Any triples as compact JSON-LD under the vocabulary's context."""
-    return _compact(json.loads(to_bytes(triples, JSON_LD)), base)
+    nodes = json.loads(to_bytes(triples, JSON_LD))
+    for node in nodes:  # the serialiser writes types as a property like any other
+        types = node.pop(RDF_TYPE, [])
+        if named := [value["@id"] for value in types if "@id" in value]:
+            node["@type"] = [*node.get("@type", []), *named]
+        if literal := [value for value in types if "@id" not in value]:
+            node[RDF_TYPE] = literal
+    return _compact(nodes, base)
 
 
 def write(triples: Iterable[ox.Triple], suffix: str, base: Base) -> bytes:

@@ -160,15 +160,11 @@ class Journal:
 
     def counts(self) -> dict[str, int]:
         """How many documents there are now of each kind that has any."""
-        rows = self._all("SELECT document FROM head")
-        result: dict[str, int] = {}
-        for (document,) in rows:
-            kind = self.base.kind_of(document)
-            result[kind] = result.get(kind, 0) + 1
-        return result
+        return dict(self._all("SELECT which, count FROM census WHERE what = 'document' AND count > 0 ORDER BY which"))
 
     def census(self) -> tuple[int, datetime | None, dict[tuple[str, str], int]]:
-        """The newest batch, its time, and the sums of the documents' censuses as of it; see `Document.census`."""
+        """The newest batch, its time, and the sums of the documents' censuses as of it: see `Document.census`, and
+        `("document", kind)`."""
         rows = self._all(
             "SELECT what, which, count, (SELECT max(seq) FROM revision), (SELECT max(time) FROM revision) FROM census WHERE count > 0"
         )
@@ -308,10 +304,11 @@ class Journal:
             row = connection.execute(
                 "SELECT seq, content FROM head JOIN revision USING (seq) WHERE head.document = ?", (iri,)
             ).fetchone()
+            kind = ("document", self.base.kind_of(iri))
             if row is not None:
-                census.subtract(Document(iri, zlib.decompress(row[1])).census())
+                census.subtract(Document(iri, zlib.decompress(row[1])).census() + Counter([kind]))
             if document is not None:
-                census.update(document.census())
+                census.update(document.census() + Counter([kind]))
             fields = (
                 seq,
                 last + len(changes),

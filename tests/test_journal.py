@@ -437,6 +437,8 @@ def assert_present_follows_from_history(book: Journal) -> None:
     census: Counter[tuple[str, str]] = Counter()
     for document in present.values():
         census.update(document.census())
+        census["document", BASE.kind_of(document.iri)] += 1
+    assert book.counts() == {kind: count for (what, kind), count in census.items() if what == "document"}
     assert book.census()[2] == {key: count for key, count in census.items() if count > 0}
 
 

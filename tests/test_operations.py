@@ -7,7 +7,7 @@ import io
 
 import pyoxigraph as ox
 import pytest
-from serving import Server
+from serving import Server, until
 
 VOID = "http://rdfs.org/ns/void#"
 
@@ -40,7 +40,9 @@ def _partitions(data: ox.Dataset, namespace: str, part: str, key: str, count: st
         ),
     ],
 )
-def test_partitions_agree_with_the_graph(served: Server, namespace: str, part: str, key: str, count: str, query: str) -> None:
+def test_partitions_agree_with_the_graph(
+    served: Server, namespace: str, part: str, key: str, count: str, query: str
+) -> None:
     rows = list(csv.reader(io.StringIO(served.sparql(query).text)))[1:]
     assert _partitions(_void(served), namespace, part, key, count) == {k: int(n) for k, n in rows}
 
@@ -49,11 +51,15 @@ def test_totals_agree_with_the_graph(served: Server) -> None:
     data = _void(served)
 
     def total(name: str) -> int:
-        [quad] = [q for q in data.quads_for_predicate(ox.NamedNode(VOID + name)) if q.subject.value.endswith("#dataset")]  # type: ignore[union-attr]
+        [quad] = [
+            q for q in data.quads_for_predicate(ox.NamedNode(VOID + name)) if q.subject.value.endswith("#dataset")
+        ]  # type: ignore[union-attr]
         return int(quad.object.value)  # type: ignore[union-attr]
 
     assert total("triples") == served.count()
-    assert total("distinctSubjects") == int(served.sparql("SELECT (COUNT(DISTINCT ?s) AS ?n) { ?s ?p ?o }").text.split()[1])
+    assert total("distinctSubjects") == int(
+        served.sparql("SELECT (COUNT(DISTINCT ?s) AS ?n) { ?s ?p ?o }").text.split()[1]
+    )
 
 
 def test_void_is_kept_and_revalidated(served: Server) -> None:
@@ -66,7 +72,7 @@ def test_void_is_kept_and_revalidated(served: Server) -> None:
 def test_metrics_count_requests_and_memory(served: Server) -> None:
     def figure(name: str) -> float:
         for line in served.get("metrics").text.splitlines():
-            if line.startswith(name + " ") or line.startswith(name + "{"):
+            if line.startswith((name + " ", name + "{")):
                 return float(line.split()[-1])
         raise AssertionError(f"no {name}")
 
@@ -91,4 +97,4 @@ def test_live_and_ready_are_told_apart(served: Server) -> None:
 
 def test_errors_repeat_the_id_that_the_log_has(served: Server) -> None:
     problem = served.sparql("SELECT", "application/json").json()
-    assert f"[{problem['request']}] GET /sparql 400" in served.output
+    until(lambda: f"[{problem['request']}] GET /sparql 400" in served.output, "the log has the line")

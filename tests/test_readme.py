@@ -42,9 +42,22 @@ def test_there_are_examples() -> None:
 def test_example_gives_what_is_shown(served: Server, command: str, shown: str) -> None:
     script = command.replace("http://localhost:8000/", served.url)
     bin_directory = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": f"{bin_directory}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "KG_DATA": str(served.data)}
+    environment = {
+        **os.environ,
+        "PATH": f"{bin_directory}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "KG_DATA": str(served.data),
+    }
     kg = f'kg() {{ "{sys.executable}" -m kg.cli "$@"; }}\n'
-    done = subprocess.run(["bash", "-euc", kg + script], capture_output=True, text=True, env=environment, cwd=ROOT, timeout=60)
+    done = subprocess.run(
+        check=False,
+        args=["bash", "-euc", kg + script],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        timeout=60,
+    )
     assert done.returncode == 0, done.stderr
     if shown:
         assert done.stdout.replace("\r\n", "\n").strip() == shown.strip()

@@ -93,6 +93,9 @@ class QueryProcesses:
         with self._federation.admit(query) as admitted:
             try:
                 return self._answer(query, admitted.text, snapshot, revision, caller)
+            except MalformedQuery as error:
+                explained = admitted.explain(error)
+                raise MalformedQuery(_in_words(query, explained.detail), **explained.facts) from None
             except KgError as error:
                 raise admitted.explain(error) from None
 
@@ -327,6 +330,23 @@ class _Process:
         return QueryProcessDied(
             f"the process that evaluated the query ended with code {code}; only this request is concerned"
         )
+
+
+_UPDATES = frozenset({"INSERT", "DELETE", "DROP", "CLEAR", "CREATE", "COPY", "MOVE", "ADD", "WITH"})
+
+
+def _in_words(query: Query, message: str) -> str:
+    """What a person makes of a syntax error, with the parser's own words behind it where it is not plain what is meant."""
+    words = lexis.words(query.text)
+    if not words & {"SELECT", "ASK", "CONSTRUCT", "DESCRIBE"}:
+        if words & _UPDATES:
+            return "this is an update; queries begin with SELECT, ASK, CONSTRUCT or DESCRIBE"
+        return f"there is no SELECT, ASK, CONSTRUCT or DESCRIBE in it ({message})"
+    unknown = sorted(lexis.undeclared_prefixes(query.text) - query.supplied_prefixes().keys())
+    if "refix" in message and unknown:
+        names = ", ".join(f"{name}:" for name in unknown)
+        return f"no PREFIX declares {names}"
+    return message
 
 
 def error_of(header: Mapping[str, Any], limits: Limits) -> KgError:

@@ -124,9 +124,7 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
             response.headers["Allow"] = methods
             return response
         if status == 413:
-            return problem(
-                RequestError.name(), "The request is too large", 413, "the body is over the limit for this address", {}
-            )
+            return problem(RequestError.name(), "The request is too large", 413, str(error.description), {})
         kind = NotFound if status == 404 else RequestError
         detail = f"there is nothing at {request.path}" if status == 404 else str(error.description)
         return problem(kind.name(), kind.title() if status in (400, 404) else error.name, status, detail, {})
@@ -163,7 +161,9 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
         headers.setdefault(
             "Access-Control-Expose-Headers", "ETag, Link, Location, KG-Revision, KG-Prefixes-Added, Retry-After"
         )
-        if request.method == "OPTIONS":
+        if request.method == "OPTIONS" and response.status_code == 200:
+            response.status_code = 204
+            del headers["Content-Type"]
             headers.setdefault("Access-Control-Allow-Methods", headers.get("Allow", "GET, HEAD, OPTIONS"))
             allowed = (
                 "Accept, Authorization, Content-Type, If-Match, If-None-Match, KG-Change, KG-Min-Revision, KG-Note"

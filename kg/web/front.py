@@ -224,7 +224,7 @@ class Front:
             413: "The request is too large",
             503: "The service is busy",
         }[status]
-        text = f'{{"type": "about:blank", "title": "{title}", "status": {status}, "detail": "{detail}"}}'
+        text = f'{{"type": "/errors#{"overloaded" if status == 503 else "request-error"}", "title": "{title}", "status": {status}, "detail": "{detail}"}}'
         headers = [("content-type", "application/problem+json"), ("access-control-allow-origin", "*")]
         proto.response_bytes(status, headers + ([("retry-after", "5")] if status == 503 else []), text.encode())
         self._answered("other", status, None)

@@ -27,7 +27,7 @@ _GRAPH_TYPES = RDF_TYPES
 _WRITTEN = {"jsonld": "nt", "nq": "nt", "trig": "ttl"}
 
 #: Functions whose value is another each time: their answers are never kept.
-_CHANGING = frozenset({"NOW", "RAND", "UUID", "STRUUID", "BNODE"})
+_CHANGING = frozenset({"NOW", "RAND", "UUID", "STRUUID", "BNODE", "SERVICE"})
 
 #: Rows that the result page shows; it says how many there are and links to all of them.
 _ROWS = 500
@@ -224,7 +224,7 @@ def _page(library: Library, query: Query, answer: Answer) -> Response:
     forms = [(titles.get(name, name.upper()), f"?{urlencode({'query': query.text, 'format': name})}") for name in names]
     context: dict[str, Any] = {"query": query.text, "answer": answer, "forms": forms}
     if answer.kind == "triples":
-        context["turtle"] = answer.read().decode()
+        context["turtle"] = _with_used_prefixes(answer.read().decode())
         return Response(render_template("sparql.html", **context), mimetype=HTML)
     parsed = ox.parse_query_results(answer.read(), format=ox.QueryResultsFormat.JSON)
     if isinstance(parsed, ox.QueryBoolean):
@@ -240,6 +240,14 @@ def _page(library: Library, query: Query, answer: Answer) -> Response:
             rows.append([_cell(solution[name], library) for name in columns])
     context.update(names=columns, rows=rows, count=count)
     return Response(render_template("sparql.html", **context), mimetype=HTML)
+
+
+def _with_used_prefixes(turtle: str) -> str:
+    """Turtle as the engine writes it, without the declarations that nothing in it uses: a reader came for the triples."""
+    lines = turtle.splitlines(keepends=True)
+    declared = [line for line in lines if line.startswith("@prefix ")]
+    body = "".join(lines[len(declared) :])
+    return "".join(line for line in declared if line.split()[1] in body) + body
 
 
 def _cell(term: Any, library: Library) -> tuple[str, str, str | None]:
