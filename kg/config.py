@@ -148,6 +148,11 @@ class Setting:
         return "KG_" + self.name.upper()
 
 
+def _addresses(text: str) -> str:
+    """IP addresses with commas or blanks between them, each in its usual spelling."""
+    return ",".join(str(ipaddress.ip_address(part)) for part in text.replace(",", " ").split())
+
+
 #: Two at the least, so that one is kept for quick queries.
 _CORES = str(max(2, os.cpu_count() or 1))
 
@@ -166,6 +171,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("batch_limit", "256MiB", _size, "The largest file that holds many documents (TriG, N-Quads, JSON-LD)."),
     Setting("cache_size", "64MiB", _size, "Memory for answers that are asked for again."),
     Setting("threads", "16", _whole, "How many requests other than waiting queries are worked on at once."),
+    Setting("proxies", "", _addresses, "Addresses of reverse proxies, with commas between them; where one of them asks, its X-Forwarded-For names the caller, for fair turns. Default: none is believed."),
     Setting("service_allow", "", _endpoints, "The endpoints that queries may ask with SERVICE: IRIs with commas or blanks between them. One whose name leads to addresses that are not public (loopback, private networks) needs `internal:` before it, as in internal:http://fuseki:3030/news/sparql; one whose host is such an address itself does not. Default: none."),
     Setting("service_timeout", "10", _seconds, "Seconds within which such an endpoint must have answered."),
     Setting("service_limit", "16MiB", _size, "The largest answer of such an endpoint."),
@@ -196,6 +202,7 @@ class Config:
     batch_limit: int
     cache_size: int
     threads: int
+    proxies: str = ""
     service_allow: str = ""
     service_timeout: float = 10.0
     service_limit: int = 16 * 2**20

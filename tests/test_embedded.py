@@ -73,6 +73,25 @@ def test_queries_see_what_was_followed_and_the_revision_says_so(config: Config, 
         engine.close()
 
 
+def test_a_bulk_load_is_answered_like_many_small_ones(config: Config, journal: Journal) -> None:
+    """Bulk loads go by the store's own files, which are merged when they are many; small ones do not."""
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        for number, document in enumerate(generate.documents(40)):
+            journal.commit({document.iri: document}, agent="test")
+            if number % 8 == 0:
+                engine.follow(journal)
+        engine.follow(journal)
+        small = _count(engine)
+        assert small == sum(len(d.triples) for _, d in journal.current() if d is not None)
+        many = {d.iri: d for d in generate.documents(900)}
+        journal.commit(many, agent="test")
+        engine.follow(journal)
+        assert _count(engine) == sum(len(d.triples) for _, d in journal.current() if d is not None) > small
+    finally:
+        engine.close()
+
+
 def test_blank_nodes_of_documents_stay_apart(seeded: Library) -> None:
     answer = seeded.answer(
         Query(
@@ -172,7 +191,9 @@ def test_old_snapshots_go_after_their_grace_and_the_newest_never(tmp_path: Path,
     for number in (1, 2, 3):
         snapshots.publish(store, number, "m")
     snapshots.tidy()
-    assert {path.name for path in snapshots.directory.iterdir()} == {"1-m", "2-m", "3-m"}, "somebody may read them still"
+    assert {path.name for path in snapshots.directory.iterdir()} == {"1-m", "2-m", "3-m"}, (
+        "somebody may read them still"
+    )
     long_ago = time.time() - 3600
     for path in snapshots.directory.iterdir():
         os.utime(path, (long_ago, long_ago))

@@ -20,7 +20,7 @@ from conftest import Serve
 from serving import Reply, Server, kg, until
 
 from kg.web.cache import Cache
-from kg.web.front import Front
+from kg.web.front import Front, caller_address
 
 ALL = "SELECT ?s ?p ?o { ?s ?p ?o }"
 BURN = (
@@ -299,3 +299,19 @@ def test_a_body_that_does_not_come_is_given_up(
     loop.run_until_complete(_front(_Application("no-store"), answered).__rsgi__(_Scope("POST"), connection))
     assert connection.status == 408
     assert answered == [408]
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "address"),
+    [
+        ("203.0.113.9:5000", "", "203.0.113.9"),
+        ("203.0.113.9:5000", "198.51.100.1", "203.0.113.9"),
+        ("127.0.0.1:5000", "198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1:5000", "made.up, 198.51.100.1", "198.51.100.1"),
+        ("127.0.0.1:5000", "198.51.100.1, 10.0.0.2", "198.51.100.1"),
+        ("127.0.0.1:5000", "", "127.0.0.1"),
+        ("[::1]:5000", "2001:db8::1", "2001:db8::1"),
+    ],
+)
+def test_only_proxies_that_were_named_are_believed(client: str, forwarded: str, address: str) -> None:
+    assert caller_address(client, forwarded, frozenset({"127.0.0.1", "10.0.0.2", "::1"})) == address

@@ -39,9 +39,9 @@ LANGUAGES = (RDF, PREFIXES["xsd"], SH, PREFIXES["owl"])
 PROLOGUE = "".join(f"PREFIX {prefix}: <{namespace}>\n" for prefix, namespace in PREFIXES.items()) + (
     "PREFIX vs: <http://www.w3.org/2003/06/sw-vocab-status/ns#>\n"
 )
-TURTLE_PROLOGUE = "".join(
-    f"@prefix {prefix}: <{namespace}> .\n" for prefix, namespace in PREFIXES.items()
-) + ("@prefix vs: <http://www.w3.org/2003/06/sw-vocab-status/ns#> .\n")
+TURTLE_PROLOGUE = "".join(f"@prefix {prefix}: <{namespace}> .\n" for prefix, namespace in PREFIXES.items()) + (
+    "@prefix vs: <http://www.w3.org/2003/06/sw-vocab-status/ns#> .\n"
+)
 
 
 def triples(path: Path) -> list[ox.Triple]:
@@ -340,9 +340,7 @@ def words(text: str) -> set[str]:
 
 
 def test_a_definition_says_more_than_its_label(ontology: ox.Store) -> None:
-    found = ontology.query(
-        PROLOGUE + "SELECT ?term ?label ?d { ?term rdfs:label ?label ; skos:definition ?d }"
-    )
+    found = ontology.query(PROLOGUE + "SELECT ?term ?label ?d { ?term rdfs:label ?label ; skos:definition ?d }")
     assert isinstance(found, ox.QuerySolutions)
     texts = [(written(s["term"]), s["label"].value, s["d"].value) for s in found]
     assert texts
@@ -632,8 +630,7 @@ def test_only_defined_terms_of_ours_are_mapped(ontology: ox.Store, alignments: o
 def test_nothing_is_mapped_to_a_term_of_ours(alignments: ox.Store) -> None:
     loops = rows(
         alignments,
-        f"SELECT ?term ?target {{ {MAPPINGS} ?term ?match ?target"
-        " FILTER STRSTARTS(STR(?target), STR(ekg:)) }",
+        f"SELECT ?term ?target {{ {MAPPINGS} ?term ?match ?target FILTER STRSTARTS(STR(?target), STR(ekg:)) }}",
     )
     assert not loops, listing(" ".join(row) for row in loops)
 
@@ -650,17 +647,14 @@ def test_an_exact_match_needs_its_own_reason() -> None:
         ' owl:annotatedTarget sem:%s ; rdfs:comment "Both leave open whether it took place." .'
     )
     assert rows(loaded(TURTLE_PROLOGUE + claim), UNREASONED) == [("ekg:Event", "sem:Event")]
-    assert rows(loaded(TURTLE_PROLOGUE + claim + reason % "Place"), UNREASONED) == [
-        ("ekg:Event", "sem:Event")
-    ]
+    assert rows(loaded(TURTLE_PROLOGUE + claim + reason % "Place"), UNREASONED) == [("ekg:Event", "sem:Event")]
     assert rows(loaded(TURTLE_PROLOGUE + claim + reason % "Event"), UNREASONED) == []
 
 
 def test_a_pair_is_mapped_in_one_strength_only(alignments: ox.Store) -> None:
     twice = rows(
         alignments,
-        f"SELECT ?term ?target {{ {MAPPINGS} ?term ?match ?target }} GROUP BY ?term ?target HAVING"
-        " (COUNT(*) > 1)",
+        f"SELECT ?term ?target {{ {MAPPINGS} ?term ?match ?target }} GROUP BY ?term ?target HAVING (COUNT(*) > 1)",
     )
     assert not twice, listing(" ".join(row) for row in twice)
 
@@ -669,8 +663,7 @@ def test_a_mapping_does_not_repeat_a_super_term(ontology: ox.Store, alignments: 
     both = loaded(ONTOLOGY.read_text("utf-8"), ALIGNMENTS.read_text("utf-8"))
     repeated = rows(
         both,
-        f"SELECT ?term ?target {{ {MAPPINGS} ?term ?match ?target ; rdfs:subClassOf|rdfs:subPropertyOf"
-        f" ?target }}",
+        f"SELECT ?term ?target {{ {MAPPINGS} ?term ?match ?target ; rdfs:subClassOf|rdfs:subPropertyOf ?target }}",
     )
     assert not repeated, listing(" ".join(row) for row in repeated)
 
@@ -699,9 +692,7 @@ def test_every_mapping_set_has_a_source_and_mappings(alignments: ox.Store) -> No
 
 def test_every_code_is_mapped_and_has_a_notation(alignments: ox.Store) -> None:
     codes = iris(alignments, "SELECT ?c { ?c a skos:Concept }")
-    mapped = iris(
-        alignments, f"SELECT DISTINCT ?target {{ {MAPPINGS} ?term ?match ?target . ?target a skos:Concept }}"
-    )
+    mapped = iris(alignments, f"SELECT DISTINCT ?target {{ {MAPPINGS} ?term ?match ?target . ?target a skos:Concept }}")
     complete = iris(
         alignments,
         "SELECT ?c { ?c skos:notation ?n ; skos:prefLabel ?l ; skos:inScheme ?s"
@@ -723,19 +714,13 @@ def test_every_code_is_mapped_and_has_a_notation(alignments: ox.Store) -> None:
         ("ekg:Accusation", "skos:relatedMatch", "ACCUSE"),
     ],
 )
-def test_event_codes_are_found_by_their_notation(
-    alignments: ox.Store, term: str, match: str, code: str
-) -> None:
-    assert (match,) in rows(
-        alignments, f"SELECT ?match {{ {term} ?match ?concept . ?concept skos:notation '{code}' }}"
-    )
+def test_event_codes_are_found_by_their_notation(alignments: ox.Store, term: str, match: str, code: str) -> None:
+    assert (match,) in rows(alignments, f"SELECT ?match {{ {term} ?match ?concept . ?concept skos:notation '{code}' }}")
 
 
 # --- The JSON-LD context ----------------------------------------------------------------------------------
 
-DEFINITIONS: dict[str, Any] = {
-    key: value for key, value in CONTEXT["@context"].items() if not key.startswith("@")
-}
+DEFINITIONS: dict[str, Any] = {key: value for key, value in CONTEXT["@context"].items() if not key.startswith("@")}
 
 
 def identifier(definition: Any) -> str:
@@ -759,12 +744,8 @@ def test_the_context_coerces_as_the_ontology_says(ontology: ox.Store) -> None:
     wrong = []
     for iri in terms_of(ontology, "owl:ObjectProperty"):
         definition = DEFINITIONS[iri.removeprefix(EKG)]
-        of_concepts = rows(
-            ontology, f"SELECT ?p {{ BIND (<{iri}> AS ?p) ?p schema:rangeIncludes skos:Concept }}"
-        )
-        if not isinstance(definition, dict) or definition.get("@type") != (
-            "@vocab" if of_concepts else "@id"
-        ):
+        of_concepts = rows(ontology, f"SELECT ?p {{ BIND (<{iri}> AS ?p) ?p schema:rangeIncludes skos:Concept }}")
+        if not isinstance(definition, dict) or definition.get("@type") != ("@vocab" if of_concepts else "@id"):
             wrong.append(short(iri))
     for iri, datatype in (
         ("earliest", "xsd:date"),
@@ -800,9 +781,7 @@ def compacted(quads: Iterable[ox.Quad]) -> dict[str, Any]:
 
 
 def read_by_pyld(document: dict[str, Any]) -> list[str]:
-    n_quads = jsonld.to_rdf(
-        document, {"format": "application/n-quads", "documentLoader": no_network, "base": BASE}
-    )
+    n_quads = jsonld.to_rdf(document, {"format": "application/n-quads", "documentLoader": no_network, "base": BASE})
     return canonical(ox.parse(n_quads, format=ox.RdfFormat.N_QUADS))
 
 
@@ -891,9 +870,7 @@ def sample() -> list[ox.Quad]:
 
 def test_the_sample_uses_every_term_of_the_context() -> None:
     wanted = {
-        identifier(value)
-        for key, value in DEFINITIONS.items()
-        if key not in PREFIXES and key not in ("id", "type")
+        identifier(value) for key, value in DEFINITIONS.items() if key not in PREFIXES and key not in ("id", "type")
     }
     missing = wanted - set(nodes(quad.triple for quad in sample()))
     assert not missing, listing(map(short, missing))

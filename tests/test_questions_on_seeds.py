@@ -104,9 +104,7 @@ def test_near_misses_stand_beside_the_seeds(slug: str) -> None:
     """A near miss under a seed's name would change the seed instead of standing beside it."""
     near = {
         quad.graph_name.value
-        for quad in ox.parse(
-            (EXPECTED / f"{slug}.near.trig").read_bytes(), format=ox.RdfFormat.TRIG, base_iri=BASE
-        )
+        for quad in ox.parse((EXPECTED / f"{slug}.near.trig").read_bytes(), format=ox.RdfFormat.TRIG, base_iri=BASE)
         if isinstance(quad.graph_name, ox.NamedNode)
     }
     assert near

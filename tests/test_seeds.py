@@ -249,8 +249,7 @@ def test_quotations_come_in_the_order_of_the_sentences(text: str) -> None:
         return next(number for number, end in enumerate(ends, 1) if span[0] < end)
 
     order = {
-        int(evidence.rpartition("#e")[2]): sentence_of(spans[0])
-        for evidence, _, spans in quotations(SEED_ARTICLE)
+        int(evidence.rpartition("#e")[2]): sentence_of(spans[0]) for evidence, _, spans in quotations(SEED_ARTICLE)
     }
     late = 3  # "for the first time": said in sentence 1, about the act of sentence 2
     sequence = [order[number] for number in sorted(order) if number != late]
@@ -271,9 +270,7 @@ def test_quotations_do_not_amount_to_the_text(text: str) -> None:
 def test_what_is_unknown_of_the_seed_article_is_not_given() -> None:
     unknown = {SCHEMA + term for term in ("headline", "publisher", "url", "datePublished", "isBasedOn")}
     given = {
-        triple.predicate.value
-        for triple in DOCUMENTS[SEED_ARTICLE]
-        if triple.subject == ox.NamedNode(SEED_ARTICLE)
+        triple.predicate.value for triple in DOCUMENTS[SEED_ARTICLE] if triple.subject == ox.NamedNode(SEED_ARTICLE)
     }
     assert not given & unknown
 

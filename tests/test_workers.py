@@ -265,9 +265,7 @@ def test_reaching_out_is_refused(ask: Ask, text: str) -> None:
 
 def test_service_may_be_talked_about(ask: Ask) -> None:
     assert (
-        ask.value(
-            'PREFIX x: <http://x/> SELECT ?load { BIND("SERVICE" AS ?load) OPTIONAL { ?s x:LOAD 1 } } # SERVICE'
-        )
+        ask.value('PREFIX x: <http://x/> SELECT ?load { BIND("SERVICE" AS ?load) OPTIONAL { ?s x:LOAD 1 } } # SERVICE')
         == "SERVICE"
     )
 

@@ -254,6 +254,7 @@ class _Index:
         self._lock = lock(directory / "index.lock", patience)
         self._path = directory / "index"
         self._snapshots = snapshots
+        self._loaded = 0  # documents that came by files of the store's own since they were last made one
         self._store, self._reached, self._mark = self._open()
 
     def follow(self, journal: Journal) -> None:
@@ -267,6 +268,11 @@ class _Index:
         fresh = self._reached == 0
         if self._reached < last:
             self._apply(journal.current(self._reached, last), fresh)
+            # Compaction makes large queries two to four times as fast after a bulk load (measured at 10,000 articles), and costs
+            # about as much as loading did: so it waits until a fair part of the graph is new.
+            if self._loaded > max(_CHUNK // 4, journal.count() // 4):
+                self._store.optimize()
+                self._loaded = 0
             self._store.flush()
             self._reached, self._mark = last, journal.mark(last)
             _write_durably(self._path / "REVISION", f"{last} {self._mark}")
@@ -294,6 +300,7 @@ class _Index:
             ]
             if len(chunk) > 100:
                 self._store.bulk_extend(quads)
+                self._loaded += len(chunk)
             else:
                 self._store.extend(quads)
 

@@ -6,6 +6,7 @@ goes, however slowly bytes trickle; that nothing is followed elsewhere; and that
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import re
@@ -136,28 +137,38 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return self.do_open(self._secure, request)
 
 
-class _Digest(urllib.request.HTTPDigestAuthHandler):
-    """Answers a challenge for a digest, as Virtuoso's /sparql-auth makes it, and leaves others alone."""
+class _Login(urllib.request.HTTPDigestAuthHandler):
+    """Says who we are, in the way in which the server asks for it: a server that wants a digest, such as Virtuoso at /sparql-auth,
+    never gets the password, and would not even ask if it had been given that."""
 
-    def __init__(self, passwords: urllib.request.HTTPPasswordMgr, noticed: Callable[[], object]) -> None:
+    def __init__(self, url: str, user: str, password: str, asked: Callable[[str], object]) -> None:
+        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+        passwords.add_password(None, url, user, password)
         super().__init__(passwords)
-        self._noticed = noticed
+        self._basic = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._asked = asked
 
     def http_error_401(self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        if not headers.get("WWW-Authenticate", "").lower().startswith("digest"):
-            return None
-        self._noticed()
-        return super().http_error_401(req, fp, code, msg, headers)
+        challenge = headers.get("WWW-Authenticate", "").lower()
+        if challenge.startswith("digest"):
+            self._asked("digest")
+            return super().http_error_401(req, fp, code, msg, headers)
+        if challenge.startswith("basic") and req.get_header("Authorization") is None:
+            self._asked("basic")
+            req.add_unredirected_header("Authorization", self._basic)
+            return self.parent.open(req, timeout=req.timeout)
+        return None
 
 
 def opener(
     exchange: Exchange[Any],
     tls: ssl.SSLContext,
-    login: tuple[str, str, str] | None,
-    asked_for_digest: Callable[[], object],
+    url: str,
+    login: tuple[str, str] | None,
+    asked: Callable[[str], object],
 ) -> urllib.request.OpenerDirector:
-    """What opens one request of an exchange. It follows no redirection. `login` is the address, user and password with which a
-    challenge for a digest is answered."""
+    """What opens one request of an exchange. It follows no redirection. `login` are user and password for this URL, given when the
+    server asks for them; `asked` is then told how, `basic` or `digest`."""
     director = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [
         urllib.request.ProxyHandler(),
@@ -166,9 +177,7 @@ def opener(
         urllib.request.HTTPDefaultErrorHandler(),
     ]
     if login is not None:
-        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        passwords.add_password(None, *login)
-        handlers.append(_Digest(passwords, asked_for_digest))
+        handlers.append(_Login(url, *login, asked))
     for handler in handlers:
         director.add_handler(handler)
     return director
@@ -188,10 +197,18 @@ class Response:
         # Virtuoso: blank nodes called nodeID://b1, which is no label, and truth that is 1. A quotation mark inside a string has a
         # backslash before it, so these never match what a literal says.
         self._mends = "virtuoso" in raw.headers.get("Server", "").lower() and self.media_type.endswith("json")
-        self._held = b""
+        self._held = b""  # of what was read, the end that may go on
+        self._ready, self._at = b"", 0
 
-    def read(self, size: int = -1) -> bytes:
-        """Up to about `size` bytes; none at the end."""
+    def read(self, size: int = 65_536) -> bytes:
+        """At most `size` bytes; none at the end. Never more: pyoxigraph aborts the process if it is given more than it asked for."""
+        if self._at == len(self._ready):
+            self._ready, self._at = self._next(), 0
+        piece = self._ready[self._at : self._at + size]
+        self._at += len(piece)
+        return piece
+
+    def _next(self) -> bytes:
         while True:
             try:
                 piece = self._raw.read(65_536)
@@ -201,6 +218,9 @@ class Response:
                 # ValueError and AttributeError: the socket was taken away while it was read.
                 self.broken = EngineUnavailable(f"{self._server} broke off its answer: {error or type(error).__name__}")
                 raise OSError("broken off") from None
+            if not piece and self._raw.length:
+                self.broken = EngineUnavailable(f"{self._server} broke off its answer {self._raw.length:,} bytes early")
+                raise OSError("broken off")
             if not self._mends:
                 return piece
             text = self._held + piece
@@ -213,9 +233,6 @@ class Response:
         """Read what the parser left. Raises `OSError` unless all that was announced came."""
         while self.read():
             pass
-        if self._raw.length:
-            self.broken = EngineUnavailable(f"{self._server} broke off its answer {self._raw.length:,} bytes early")
-            raise OSError("too short")
 
     def nonsense(self, why: str = "") -> EngineUnavailable:
         return EngineUnavailable(

@@ -26,7 +26,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +34,7 @@ from typing import IO, Any
 import pyoxigraph as ox
 from SPARQLWrapper import BASIC, POST, URLENCODED, SPARQLWrapper
 
+from kg import lexis
 from kg.config import Config
 from kg.documents import Document
 from kg.engine import NOBODY, Answer, Caller, Kind, Query
@@ -41,7 +42,7 @@ from kg.engine.embedded import lock, remove_orphaned_spools
 from kg.engine.evaluator import SOLUTIONS, TRIPLES, Sink, TooLarge, not_acceptable
 from kg.engine.exchange import Exchange, Refusal, Response, opener
 from kg.engine.federation import Federation
-from kg.engine.standard import require_standard
+from kg.engine.standard import dataset, require_standard
 from kg.engine.turns import Turns
 from kg.engine.workers import Limits, error_of
 from kg.errors import (
@@ -114,7 +115,6 @@ class RemoteEngine:
         self._asked = -_BELIEVED
         self._checked = False
         self._closed = False
-        self._owner = owner
         self._spool = config.data / ("spool" if owner else f"spool-{os.getpid()}")
         self._lock = lock(config.data / "index.lock", patience) if owner else None
         if owner:
@@ -161,14 +161,20 @@ class RemoteEngine:
 
     def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
         with self._federation.admit(query) as admitted:
+            kind = require_standard(query)
             try:
-                return self._answer(query, admitted.text, caller)
+                return self._answer(query, admitted.text, kind, caller)
             except KgError as error:
+                if self._server.virtuoso or "column" not in error.facts:
+                    raise
                 raise admitted.explain(error) from None
 
-    def _answer(self, query: Query, text: str, caller: Caller) -> Answer:
+    def _answer(self, query: Query, text: str, kind: Kind, caller: Caller) -> Answer:
         """The answer to a query; `text` is what is sent for it."""
-        kind = require_standard(query)
+        if not query.default_graphs and not query.named_graphs:
+            # Oxigraph's server lets its union win over FROM, but not over the protocol's parameters.
+            default, named = dataset(query)
+            query = replace(query, default_graphs=default, named_graphs=named)
         wanted = query.triples if kind == "triples" else query.solutions
         if wanted is None:
             raise error_of(not_acceptable(kind), self._limits)
@@ -318,6 +324,9 @@ class RemoteEngine:
             self._require_state()
         revision = self._reached
         prologue = _prologue(query)
+        if self._server.virtuoso:
+            # It does not know the escapes that were put into IRIs, and needs none, because it has tokens.
+            text = query.text
         with contextlib.ExitStack() as stack:
             try:
                 response = stack.enter_context(self._server.ask(query, prologue + text, kind, deadline, exchange))
@@ -461,27 +470,30 @@ def _pieces(document: Document) -> Iterator[list[str]]:
 
 def _prologue(query: Query) -> str:
     """The base and the prefixes that a query leaves out, to stand before it on its first line."""
-    base = f"BASE <{query.base}> " if query.base else ""
+    # Virtuoso takes BASE at the very beginning only.
+    own = next((token.text for token in lexis.tokens(query.text) if token.kind not in ("space", "comment")), "")
+    base = f"BASE <{query.base}> " if query.base and own.upper() != "BASE" else ""
     return base + "".join(f"PREFIX {name}: <{iri}> " for name, iri in query.supplied_prefixes().items())
 
 
 def _rewrite(response: Response, kind: Kind, wanted: str, sink: Sink) -> Kind:
     """Read the server's answer and write it as it is wanted; the kind it turned out to be."""
     reader: Any = response
+    parsed: Any = None
     try:
         if kind == "triples":
             syntax = _TRIPLES_READ.get(response.media_type)
             if syntax is None:
                 raise response.nonsense()
-            triples = (quad.triple for quad in ox.parse(reader, format=syntax, lenient=True))
-            ox.serialize(triples, sink, format=TRIPLES[wanted], prefixes=PREFIXES)  # type: ignore[arg-type]
+            parsed = (quad.triple for quad in ox.parse(reader, format=syntax, lenient=True))
+            ox.serialize(parsed, sink, format=TRIPLES[wanted], prefixes=PREFIXES)  # type: ignore[arg-type]
         else:
             results = _SOLUTIONS_READ.get(response.media_type)
             if results is None:
                 raise response.nonsense()
             parsed = ox.parse_query_results(reader, format=results)
             kind = "boolean" if isinstance(parsed, ox.QueryBoolean) else "solutions"
-            parsed.serialize(sink, format=SOLUTIONS[wanted])  # type: ignore[arg-type]
+            parsed.serialize(sink, format=SOLUTIONS[wanted])
         response.require_end()
     except (SyntaxError, ValueError, OSError, http.client.HTTPException) as error:
         if isinstance(error, TimeoutError):
@@ -489,6 +501,8 @@ def _rewrite(response: Response, kind: Kind, wanted: str, sink: Sink) -> Kind:
         if response.broken is not None:
             raise response.broken from None
         raise response.nonsense(str(error)) from None
+    finally:
+        del parsed  # it must end in the thread that made it, and an error takes this frame to another
     sink.flush()
     return kind
 
@@ -520,10 +534,10 @@ class _Server:
         self.update_url = config.engine_update or config.engine
         self._user = config.engine_user
         self._secret = _read_secret(config)
-        self._digest = False
+        self._scheme = ""  # how it asks who we are, once it has
         self._tls = ssl.create_default_context()
         self._limit = config.result_limit
-        self._virtuoso = False
+        self.virtuoso = False
 
     def __str__(self) -> str:
         return f"the SPARQL server at {self.url}"
@@ -616,7 +630,7 @@ class _Server:
 
     def require_whole_answers(self) -> None:
         """Raises `ConfigurationError` for a Virtuoso that cuts answers: it does so to graphs without a word. Once it has answered."""
-        if not self._virtuoso:
+        if not self.virtuoso:
             return
         try:
             rows = self.select('SELECT (bif:virtuoso_ini_item_value("SPARQL", "ResultSetMaxRows") AS ?cap) WHERE { }')
@@ -633,10 +647,10 @@ class _Server:
     # How
 
     def _request(self, url: str, form: str, deadline: float, exchange: Exchange[Any]) -> _Request:
-        login = (url, self._user, self._secret) if self._user and self._secret else None
-        director = opener(exchange, self._tls, login, self._asked_for_digest)
+        login = (self._user, self._secret) if self._user and self._secret else None
+        director = opener(exchange, self._tls, url, login, self._asked)
         request = _Request(url, form, director, max(0.001, deadline - time.monotonic()))
-        if login is not None and not self._digest:
+        if login is not None and self._scheme == "basic":
             request.setHTTPAuth(BASIC)
             request.setCredentials(self._user, self._secret)
         elif self._secret and not self._user:
@@ -661,12 +675,11 @@ class _Server:
                 raise
             raise EngineUnavailable(f"{self} broke off: {error or type(error).__name__}") from None
         with response:
-            self._virtuoso = self._virtuoso or "virtuoso" in response.headers.get("Server", "").lower()
+            self.virtuoso = self.virtuoso or "virtuoso" in response.headers.get("Server", "").lower()
             yield response
 
-    def _asked_for_digest(self) -> None:
-        # It was sent the password once, to find out; it is not sent it again.
-        self._digest = True
+    def _asked(self, scheme: str) -> None:
+        self._scheme = scheme
 
     def _unavailable(self, error: Exception, *, updating: bool = False) -> EngineUnavailable:
         what = f"{self.update_url} did not take an update" if updating else f"{self} could not be asked"

@@ -7,6 +7,7 @@ lets through is no update and uses no extension, because a server to which it is
 from __future__ import annotations
 
 import re
+from urllib.parse import urljoin
 
 from kg import lexis
 from kg.engine import Kind, Query
@@ -108,3 +109,31 @@ def require_standard(query: Query) -> Kind:
 def _place(text: str, at: int) -> dict[str, int]:
     before = text[:at]
     return {"line": before.count("\n") + 1, "column": at - (before.rfind("\n") + 1) + 1}
+
+
+def dataset(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The graphs that FROM and FROM NAMED of a query name, of a query that passed."""
+    default: list[str] = []
+    named: list[str] = []
+    base, namespaces = query.base or "", query.supplied_prefixes()
+    before = ["", ""]
+    for token in lexis.tokens(query.text):
+        if token.kind in ("space", "comment"):
+            continue
+        iri = None
+        if token.kind == "iri":
+            iri = urljoin(base, lexis.expand(token.text[1:-1]))
+        elif token.kind == "name" and before[1] != "PREFIX":
+            prefix, _, local = token.text.partition(":")
+            iri = namespaces.get(prefix, "") + local.replace("\\", "")
+        if iri is not None:
+            if before[1] == "BASE":
+                base = iri
+            elif before[0] == "PREFIX":
+                namespaces[before[1].removesuffix(":")] = iri
+            elif before == ["FROM", "NAMED"]:
+                named.append(iri)
+            elif before[1] == "FROM":
+                default.append(iri)
+        before = [before[1], token.text.upper() if token.kind == "word" else token.text]
+    return tuple(default), tuple(named)

@@ -55,7 +55,7 @@ class Response:
 class Front:
     """An RSGI application over a WSGI one.
 
-    `revision` tells all that answers depend on beside the request. `answered` is told of each answer: method, status, and the
+    `proxies` are the addresses of reverse proxies that are believed. `revision` tells all that answers depend on beside the request. `answered` is told of each answer: method, status, and the
     seconds it took to compute, or None. `threads` bounds the requests worked on at once, `body_limit` their bodies in bytes.
     """
 
@@ -68,12 +68,14 @@ class Front:
         *,
         threads: int,
         body_limit: int,
+        proxies: frozenset[str] = frozenset(),
     ) -> None:
         self._application = application
         self._revision = revision
         self._cache = cache
         self._answered = answered
         self._threads = threads
+        self._proxies = proxies
         self._body_limit = body_limit
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._busy = 0
@@ -158,7 +160,9 @@ class Front:
                 flight.set_result(answer if isinstance(answer, Kept) else None)
 
     async def _compute(self, scope: Any, proto: Any, body: bytes, coding: str, request: str) -> Response | None:
-        caller = Caller(scope.client.rpartition(":")[0], request)
+        caller = Caller(
+            caller_address(scope.client, scope.headers.get("x-forwarded-for") or "", self._proxies), request
+        )
         environ = _environ(scope, body, caller)
         if scope.method in ("GET", "HEAD"):
             # One answer serves all: HEAD is it without its body, and whoever has it already is told so when it is sent.
@@ -243,6 +247,17 @@ def _key(scope: Any, headers: Any, body: bytes, coding: str) -> object:
         get("accept-language"),
         coding,
     )
+
+
+def caller_address(client: str, forwarded: str, proxies: frozenset[str]) -> str:
+    """Whose request it is: the address that connected or, where that is one of our reverse proxies, the last address in
+    `X-Forwarded-For` that is not. What a caller writes into that field comes before what the proxy adds, and is not believed."""
+    address = client.rpartition(":")[0].strip("[]")
+    for before in reversed([part.strip() for part in forwarded.split(",")]):
+        if address not in proxies or not before:
+            break
+        address = before
+    return address
 
 
 class _BodyTooLarge(Exception):

@@ -53,6 +53,7 @@ def application() -> Front:
         # Queries that wait hold a thread each, so there are as many as may wait, and the ones for all else.
         threads=settings.threads + settings.query_queue + settings.query_processes,
         body_limit=max(settings.query_limit, settings.batch_limit),
+        proxies=frozenset(filter(None, settings.proxies.split(","))),
     )
 
 

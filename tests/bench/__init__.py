@@ -1,0 +1,11 @@
+"""The service beside others on the same data: `python -m tests.bench`.
+
+Not part of the test suite: it takes minutes and its numbers are those of one machine, so it reports ratios between servers that
+were measured in turns, over and over, and never an absolute time alone.
+
+    data.py      the same generated graph for all, loaded by each server's own means
+    servers.py   each server as the process that its users would start
+    client.py    the load: `wrk`, or a client of our own
+    measures.py  what is measured, and the targets
+    queries/     the questions, a file each; the first line says what each stands for
+"""
