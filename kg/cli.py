@@ -112,7 +112,7 @@ _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_t
 
 # serve
 
-#: Seconds that requests under way have to finish when the server is told to end; what takes longer ends with it.
+#: Seconds beyond the limit of a query within which a server that was told to end has ended.
 _FAREWELL = 3
 
 
@@ -155,7 +155,7 @@ def serve(settings: Config) -> None:
         websockets=False,
         log_enabled=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=_FAREWELL,
+        workers_kill_timeout=int(settings.query_timeout) + _FAREWELL,  # what runs is finished first
     )
 
     def ready() -> None:
