@@ -336,3 +336,25 @@ def test_look_ups_are_answered_while_slow_queries_burn(ask: Ask) -> None:
     for thread in threads:
         thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_long_query_lets_look_ups_go_first_and_its_process_comes_back(ask: Ask) -> None:
+    caller = Caller("long")
+
+    def burn() -> None:
+        with pytest.raises(KgError):
+            ask(f"{BURN} # long", caller, timeout=4.0)
+
+    def priorities() -> set[int]:
+        return {os.getpriority(os.PRIO_PROCESS, pid) for pid in ask.processes.pids()}
+
+    thread = threading.Thread(target=burn)
+    thread.start()
+    until(lambda: max(priorities()) == 10, "it has stepped back")
+    assert min(priorities()) == 0, "the other has not"
+    thread.join(20)
+    # One that ends well after a second takes its place again, or has been replaced.
+    assert ask.value("SELECT (COUNT(*) AS ?n) { ?a ?p ?x . ?b ?p ?y FILTER(?x + ?y >= 0) } # long enough") == str(
+        COUNT * COUNT
+    )
+    assert priorities() == {0}
