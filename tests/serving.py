@@ -149,7 +149,7 @@ class Server:
     @property
     def web_process(self) -> int:
         """The process that holds the data directory, as its lock file tells."""
-        return int((self.data / "index.lock").read_text("ascii"))
+        return int(until(lambda: (self.data / "index.lock").read_text("ascii").strip(), "the lock names its holder"))
 
     def query_processes(self) -> list[int]:
         """The processes that evaluate queries."""

@@ -355,8 +355,7 @@ def lock(path: Path, patience: float) -> int:
             raise DirectoryInUse(
                 f"{path.parent} is in use by process {holder}; stop it, or choose another directory with --data"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid():<20}".encode(), 0)  # in one go, so that nobody reads half of it
         return descriptor
 
 
