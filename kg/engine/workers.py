@@ -179,7 +179,13 @@ class QueryProcesses:
             if self._closed:
                 raise Overloaded("the service is stopping", retry_after=5)
             # The one used last: its caches are warm and it has the newest snapshot open.
-            return self._idle.pop()
+            process = self._idle.pop()
+            if not process.has_ended():
+                return process
+            # Nobody's query ended it, so nobody's query is to fail of it.
+            process.kill()
+            self._replace(process)
+            return self._idle.pop(0)
 
     def _give_back(self, process: _Process) -> None:
         with self._lock:
@@ -187,13 +193,18 @@ class QueryProcesses:
                 process.kill()
                 return
             if not process.alive:
-                self._kills += 1
-                self._all.discard(process)
-                process = _Process(self.limits, self._spool)
-                self._all.add(process)
-                self._idle.insert(0, process)  # it is still starting
+                self._replace(process)
             else:
                 self._idle.append(process)
+
+
+    def _replace(self, ended: _Process) -> None:
+        """Start another, which stands first among the idle ones, as it is still starting. The lock is held."""
+        self._kills += 1
+        self._all.discard(ended)
+        process = _Process(self.limits, self._spool)
+        self._all.add(process)
+        self._idle.insert(0, process)
 
 
 class _Process:
@@ -223,6 +234,10 @@ class _Process:
     @property
     def pid(self) -> int:
         return self._popen.pid
+
+    def has_ended(self) -> bool:
+        """Whether it is gone already, killed from outside."""
+        return self._popen.poll() is not None
 
     def interrupt(self) -> None:
         """Stop it at once; whoever waits for its reply is told that it died. From any thread."""
