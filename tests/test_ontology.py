@@ -560,7 +560,7 @@ def test_shapes_allow_exactly_the_concepts_of_each_scheme(ontology: ox.Store) ->
     shapes = loaded(*(path.read_text("utf-8") for path in sorted((ROOT / "shapes").rglob("*.ttl"))))
     by_property = {
         iri: iris(ontology, f"SELECT ?c {{ <{iri}> rdfs:seeAlso ?scheme . ?c skos:inScheme ?scheme }}")
-        for iri in iris(ontology, "SELECT ?p { ?p schema:rangeIncludes skos:Concept }")
+        for iri in iris(ontology, "SELECT ?p { ?p schema:rangeIncludes skos:Concept ; vs:term_status 'stable' }")
     }
     assert len(by_property) == 6
     for iri, concepts in by_property.items():
@@ -807,7 +807,8 @@ SAMPLE = (
     schema:datePublished "2025-04-27T08:30:00Z"^^xsd:dateTime ;
     schema:url <https://news.example/a?b=c#d> ; schema:inLanguage "en" ;
     schema:isBasedOn <https://en.wikipedia.org/wiki/Portal:X> ;
-    ekg:textDigest "sha256:00" ; rdfs:comment "One\\nnote, \\"quoted\\""@en, "Another"@en .
+    ekg:textDigest "sha256:00" ; ekg:retractedAt "2026-11-22T18:00:00Z"^^xsd:dateTime ; ekg:retractionReason "Forged" ;
+    rdfs:comment "One\\nnote, \\"quoted\\""@en, "Another"@en .
 <article/dated> a ekg:Article ; rdfs:label "Dated"@en ; schema:headline "untagged" ;
     schema:datePublished "2025-04-27"^^xsd:date .
 <article/odd> a ekg:Article ; schema:datePublished "2025" ; schema:url "https://not-an.example/iri" .
@@ -840,7 +841,10 @@ SAMPLE = (
     ekg:extent ekg:Repeated ; ekg:voice ekg:Presupposed .
 :s3 a ekg:Concern, ekg:SpeechAct, ekg:Event ; ekg:stance ekg:Entertains ; ekg:certainty ekg:Possible ;
     ekg:extent ekg:Consistent ; ekg:voice ekg:ArticleVoice .
-:s4 a ekg:Report, ekg:SpeechAct, ekg:Event ; ekg:reports :s1 ; ekg:origin :s1 ; ekg:depth 1 .
+:s4 a ekg:Report, ekg:SpeechAct, ekg:Event ; ekg:reports :s1 ; ekg:origin :s1 ; ekg:depth 1 ;
+    ekg:representative :s4 ; ekg:chain ekg:Rooted ; ekg:utterance "00" ; ekg:earliestDay "2025-04-26"^^xsd:date ;
+    ekg:latestDay "2025-04-26"^^xsd:date ; ekg:upholds <proposition/p> ; ekg:disputes <proposition/q> ;
+    ekg:standsFor "01" ; ekg:standsAgainst "02" .
 :s5 a ekg:Praise, ekg:SpeechAct, ekg:Event ; ekg:evaluates <actor/force>, <event/e> .
 :s6 a ekg:Claim, ekg:Refutation, ekg:Accusation, ekg:Justification, ekg:Assessment .
 :e1 a ekg:Evidence ; oa:hasSource <article/sample> ;
@@ -859,7 +863,12 @@ SAMPLE = (
 <proposition/r> ekg:aspect ekg:End ; ekg:modality ekg:Hypothetical .
 <proposition/s> ekg:aspect ekg:Legality . <proposition/t> ekg:aspect ekg:Intent .
 <proposition/u> ekg:aspect ekg:Identity .
-_:reversal a ekg:Reversal .
+<proposition/u> ekg:implies <proposition/p> ; ekg:conflictsWith <proposition/q> ; ekg:firstAffirmed :s1 ;
+    ekg:firstAffirmedOn "2025-04-26"^^xsd:date ; ekg:firstDenied :s2 ; ekg:firstDeniedOn "2025-04-25"^^xsd:date ;
+    ekg:originsAffirming 2 ; ekg:originsDenying 1 .
+_:reversal a ekg:Reversal, prov:Entity ; ekg:actor <actor/state> ; ekg:fromAct :s2 ; ekg:toAct :s1 ; ekg:fromProposition <proposition/p> ;
+    ekg:toProposition <proposition/q> ; ekg:days 1 ; ekg:knownSince "2025-04-27"^^xsd:date .
+:s5 ekg:chain ekg:Unrooted . :s6 ekg:chain ekg:Ring .
 """
 )
 

@@ -6,9 +6,10 @@ nor make it send requests. What a server writes is read and written anew, so tha
 
 On the server each document is a named graph. One more, `{base}revision`, says how far the journal has been followed:
 
-    GRAPH <{base}revision> { <{base}> schema:version 42 ; schema:sha256 "digest of what revision 42 wrote" }
+    GRAPH <{base}revision> { <{base}> schema:version 42 ; schema:sha256 "digest of what revision 42 wrote" ;
+                                      schema:softwareVersion "digest of the rules that made its derived facts" }
 
-It changes last, so that a server which was stopped, restored or emptied is brought up from wherever it is, and the digest tells
+What is derived is computed here, on a copy of what rules read, whatever the server can do, and sent like documents. The record changes last, so that a server which was stopped, restored or emptied is brought up from wherever it is, and the digest tells
 a server that followed another history. Unlike snapshots, a server shows a change of many documents while it is being applied.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import logging
 import os
@@ -25,7 +27,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,17 +36,18 @@ from typing import IO, Any
 import pyoxigraph as ox
 from SPARQLWrapper import BASIC, POST, URLENCODED, SPARQLWrapper
 
-from kg import lexis
+from kg import lexis, rules
 from kg.config import Config
 from kg.documents import Document
 from kg.engine import NOBODY, Answer, Caller, Kind, Query
-from kg.engine.embedded import lock, remove_orphaned_spools
+from kg.engine.deriver import Deriver, DerivingFailed, Difference, changed_by
+from kg.engine.embedded import FOLLOWED_BY_RULES, RULES_AGAIN, lock, remove_orphans
 from kg.engine.evaluator import SOLUTIONS, TRIPLES, Sink, TooLarge, not_acceptable
 from kg.engine.exchange import Exchange, Refusal, Response, opener
 from kg.engine.federation import Federation
+from kg.engine.process import Limits, error_of
 from kg.engine.standard import dataset, require_standard
 from kg.engine.turns import Turns
-from kg.engine.workers import Limits, error_of
 from kg.errors import (
     ConfigurationError,
     DirectoryInUse,
@@ -55,6 +58,7 @@ from kg.errors import (
     QueryError,
     QueryTimeout,
     ResultTooLarge,
+    SnapshotGone,
 )
 from kg.journal import Journal
 from kg.terms import KINDS, PREFIXES, SCHEMA, Base
@@ -115,11 +119,14 @@ class RemoteEngine:
         self._asked = -_BELIEVED
         self._checked = False
         self._closed = False
+        self._deriver = Deriver(config.data / "deriving", config.query_memory) if owner else None
+        self._rules_again = 0.0
+        self._rules_failed = 0
         self._spool = config.data / ("spool" if owner else f"spool-{os.getpid()}")
         self._lock = lock(config.data / "index.lock", patience) if owner else None
         if owner:
             shutil.rmtree(self._spool, ignore_errors=True)
-            remove_orphaned_spools(config.data)
+            remove_orphans(config.data)
             try:
                 self._look()
             except EngineUnavailable as error:
@@ -199,14 +206,30 @@ class RemoteEngine:
             if took > self._limits.slow:
                 slow.warning("[%s] slow query, %.1f s: %r", caller.request, took, query.text[:2000])
         prefixes = tuple(query.supplied_prefixes())
+        if query.revision is not None and query.revision != written.revision:
+            written.discard()
+            raise SnapshotGone(
+                f"the graph as of revision {query.revision} is not at hand: the server behind this service keeps revision {written.revision} only",
+                revision=query.revision,
+                reached=written.revision,
+            )
         return Answer(written.kind, wanted, written.revision, written.length, written.body, prefixes)
 
+    def begin(self, query: Query, caller: Caller, placed: Callable[[], object]) -> None:
+        return None  # there is always a network to wait for
+
     def figures(self) -> Mapping[str, int]:
-        return {"waiting": self._turns.waiting()}
+        return {
+            "waiting": self._turns.waiting(),
+            "rules_failed": self._rules_failed,
+            "rules_behind": int(self._rules_again > 0),
+        }
 
     def close(self) -> None:
         self._closed = True
         with self._following:
+            if self._deriver is not None:
+                self._deriver.close()
             if self._lock is not None:
                 os.close(self._lock)
                 self._lock = None
@@ -276,7 +299,7 @@ class RemoteEngine:
         """Bring the server to the journal's end."""
         state = self._look()
         if state is None:
-            self._server.update([_record(self._base, 0, "")])
+            self._server.update(_record(self._base, 0, ""))
             state = self._look()
             if state is None:
                 raise ConfigurationError(
@@ -284,16 +307,94 @@ class RemoteEngine:
                     "KG_ENGINE_UPDATE must be addresses of one store",
                     setting="KG_ENGINE_UPDATE",
                 )
-        last, done = journal.last(), state.revision
+        last, done, made_by = journal.last(), state.revision, state.made_by
+        difference: Difference | None = None
+        if made_by == rules.digest() and done == last:
+            difference = [], []
+        elif made_by == rules.digest() and last <= done + FOLLOWED_BY_RULES:
+            difference = self._difference(journal, done, last)
+        if difference is None or sum(map(len, difference)) > _TRIPLES_AT_ONCE:
+            difference, made_by = None, ""
         while done < last:
             upto = min(done + _REVISIONS_AT_ONCE, last)
-            for request in _requests(journal.current(done, upto), _record(self._base, upto, _digest(journal, upto))):
-                if self._closed:
-                    raise EngineUnavailable("the service is stopping")
-                self._server.update(request)
+            closing = _facts(self._base, *(difference or ([], [])))
+            record = _record(self._base, upto, _digest(journal, upto), made_by)
+            self._send(_requests(journal.current(done, upto), [*closing, *record]), unmarked=any(difference or ()))
             done = upto
         self._reached = last
         self._asked = time.monotonic()
+        if difference is None:
+            self._derive_everything(journal, last)
+
+    def _send(self, requests: Iterator[list[str]], *, unmarked: bool = False) -> None:
+        """Send updates. Where more than one changes derived facts, the first says that nobody knows which of them are there."""
+        first = next(requests)
+        for request in itertools.chain([first], requests):
+            if self._closed:
+                raise EngineUnavailable("the service is stopping")
+            if unmarked and request is first:
+                request = [_unmark(self._base), *request]  # noqa: PLW2901
+            self._server.update(request)
+
+    def _difference(self, journal: Journal, done: int, last: int) -> Difference | None:
+        """What the documents of these revisions change of the derived facts; None if that cannot be found out."""
+        gone: list[ox.Quad] = []
+        come: list[ox.Quad] = []
+        for iri, document in journal.current(done, last):
+            before = [revision.seq for revision in journal.history(iri) if revision.seq <= done]
+            old = journal.content(before[-1]) if before else None
+            less, more = changed_by(
+                ox.NamedNode(iri), () if old is None else old.triples, () if document is None else document.triples
+            )
+            gone += less
+            come += more
+        with self._borrowed_deriver() as deriver:
+            if not gone and not come:
+                deriver.pass_over(journal.mark(last))
+                return [], []
+            try:
+                if not deriver.is_at(journal.mark(done)):
+                    deriver.open(self._base.iri, partial(_copy, journal, done), journal.mark(done))
+                    deriver.everything().unlink()
+                return deriver.difference(gone, come, journal.mark(last))
+            except DerivingFailed as error:
+                log.warning(
+                    "what changes of the derived facts could not be found out, so all are derived anew: %s", error
+                )
+                return None
+
+    def _derive_everything(self, journal: Journal, last: int) -> None:
+        """Make all derived facts on the server anew. Where that fails, they stay as they were."""
+        if time.monotonic() < self._rules_again:
+            return
+        record = _record(self._base, last, _digest(journal, last), rules.digest())
+        with self._borrowed_deriver() as deriver:
+            try:
+                deriver.open(self._base.iri, partial(_copy, journal, last), journal.mark(last))
+                file = deriver.everything()
+                self._rules_again = 0.0
+            except DerivingFailed as error:
+                self._rules_again = time.monotonic() + RULES_AGAIN
+                self._rules_failed += 1
+                log.error("derived facts are older than the documents, and tried again at a later write: %s", error)
+                return
+            derived = rules.graph_of(self._base.iri).value
+            with file.open(encoding="utf-8") as lines:
+                stripped = (line.rstrip("\n") for line in lines)
+                pieces = iter(lambda: list(itertools.islice(stripped, _TRIPLES_AT_ONCE)), [])
+                self._server.update([_unmark(self._base), f"DROP SILENT GRAPH <{derived}>"])
+                self._send(itertools.chain(([_insertion(derived, piece)] for piece in pieces), [record]))
+            file.unlink()
+
+    @contextlib.contextmanager
+    def _borrowed_deriver(self) -> Iterator[Deriver]:
+        """The deriver, which lives as long as its owner; a command that only writes has one for the moment."""
+        deriver = self._deriver or Deriver(self._directory / f"deriving-{os.getpid()}", self._limits.memory)
+        try:
+            yield deriver
+        finally:
+            if deriver is not self._deriver:
+                deriver.close()
 
     def _empty(self) -> None:
         """Remove what belongs to this base, first of all the record of how far it is."""
@@ -379,6 +480,7 @@ class _State:
 
     revision: int
     digest: str
+    made_by: str
 
 
 @dataclass(frozen=True)
@@ -403,16 +505,51 @@ def _digest(journal: Journal, revision: int) -> str:
     return document.digest if document is not None else ""
 
 
-def _record(base: Base, revision: int, digest: str) -> str:
-    """The operation that records how far the server is: one, so that at no moment it says nothing."""
+def _record(base: Base, revision: int, digest: str, made_by: str = "") -> list[str]:
+    """The operations that record how far the server is, by one, so that at no moment it says nothing; and, where `made_by` tells it,
+    by which rules the derived facts there were made from that."""
     graph, about = f"GRAPH <{base}revision>", f"<{base}>"
     old = f"{graph} {{ {about} <{SCHEMA}version> ?revision ; <{SCHEMA}sha256> ?digest }}"
     new = f'{graph} {{ {about} <{SCHEMA}version> {revision} ; <{SCHEMA}sha256> "{digest}" }}'
-    return f"DELETE {{ {old} }} INSERT {{ {new} }} WHERE {{ OPTIONAL {{ {old} }} }}"
+    made = f'INSERT {{ {graph} {{ {about} <{SCHEMA}softwareVersion> "{made_by}" }} }} WHERE {{}}'
+    return [
+        f"DELETE {{ {old} }} INSERT {{ {new} }} WHERE {{ OPTIONAL {{ {old} }} }}",
+        *([made] if made_by else [_unmark(base)]),
+    ]
 
 
-def _requests(changed: Iterator[tuple[str, Document | None]], record: str) -> Iterator[list[str]]:
-    """Update requests, each a list of operations, that make these documents as they are now; the last ends with `record`."""
+def _unmark(base: Base) -> str:
+    """The operation that takes back by which rules the derived facts were made."""
+    made = f"GRAPH <{base}revision> {{ <{base}> <{SCHEMA}softwareVersion> ?made }}"
+    return f"DELETE {{ {made} }} WHERE {{ {made} }}"
+
+
+def _facts(base: Base, lost: Sequence[ox.Triple], won: Sequence[ox.Triple]) -> list[str]:
+    """The operations that change derived facts."""
+    derived = rules.graph_of(base.iri).value
+    gone = "\n".join(f"{triple} ." for triple in lost)
+    return ([f"DELETE DATA {{ GRAPH <{derived}> {{\n{gone}\n}} }}"] if lost else []) + (
+        [_insertion(derived, [f"{triple} ." for triple in won])] if won else []
+    )
+
+
+def _copy(journal: Journal, revision: int, path: Path) -> None:
+    """Make a store of what rules read of the documents as of a revision."""
+    read = rules.asserted()
+    store = ox.Store(path)
+    documents = (document for _, document in journal.current(0, revision) if document is not None)
+    while some := list(itertools.islice(documents, 2_000)):
+        store.bulk_extend(
+            ox.Quad(t.subject, t.predicate, t.object, ox.NamedNode(document.iri))
+            for document in some
+            for t in document.triples
+            if t.predicate.value in read
+        )
+    store.flush()
+
+
+def _requests(changed: Iterator[tuple[str, Document | None]], closing: Sequence[str]) -> Iterator[list[str]]:
+    """Update requests, each a list of operations, that make these documents as they are now; the last ends with `closing`."""
     request: list[str] = []
     size = 0
     for iri, document in changed:
@@ -423,7 +560,7 @@ def _requests(changed: Iterator[tuple[str, Document | None]], record: str) -> It
                 request, size = [], 0
             request.append(_insertion(iri, piece) if number else f"DROP SILENT GRAPH <{iri}>")
             size += len(piece)
-    yield [*request, record]
+    yield [*request, *closing]
 
 
 def _insertion(graph: str, lines: Sequence[str]) -> str:
@@ -607,9 +744,10 @@ class _Server:
         """How far it is with this base; None if it says nothing. Raises `ConfigurationError` if it holds another base, or hides
         named graphs from queries that name none."""
         rows = self.select(
-            f"SELECT ?of ?revision ?digest ?seen WHERE {{"
+            f"SELECT ?of ?revision ?digest ?seen ?rules WHERE {{"
             f" GRAPH ?g {{ ?of <{SCHEMA}version> ?revision ; <{SCHEMA}sha256> ?digest }}"
             f" OPTIONAL {{ ?of <{SCHEMA}version> ?seen }}"
+            f" OPTIONAL {{ ?of <{SCHEMA}softwareVersion> ?rules }}"
             f' FILTER(STR(?g) = CONCAT(STR(?of), "revision")) }}'
         )
         for row in rows:
@@ -626,7 +764,7 @@ class _Server:
                     "query.all.graphs to true",
                     setting="KG_ENGINE",
                 )
-        return _State(int(rows[0]["revision"]), rows[0]["digest"]) if rows else None
+        return _State(int(rows[0]["revision"]), rows[0]["digest"], rows[0].get("rules", "")) if rows else None
 
     def require_whole_answers(self) -> None:
         """Raises `ConfigurationError` for a Virtuoso that cuts answers: it does so to graphs without a word. Once it has answered."""

@@ -1,0 +1,354 @@
+"""A process that evaluates rules, and what is said to it.
+
+Hides the process and the copy of the graph that it keeps: its own, open to change, seen by nobody else, and brought up by the same
+changes as the index, so that a write costs the rules it touches and no copying. Promises that who asks never evaluates SPARQL; that
+at the deadline the process is gone, whatever it was doing; and that after any failure the next answer comes from a new process on
+a new copy.
+
+Run as `python -m kg.engine.deriver MEMORY DIRECTORY`. Requests and replies are frames as in `kg.engine.evaluator`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import pyoxigraph as ox
+
+from kg import rules
+from kg.engine.evaluator import LENGTH, STARTED, _end_with_parent, write_frame
+from kg.rules import Rule, Triples
+from kg.terms import RDF_TYPE
+
+#: Seconds within which a process must have started, whatever else the machine does.
+_START_PATIENCE = 60.0
+
+#: Seconds for what a change means, and for deriving everything.
+_CHANGE_SECONDS = 20.0
+_EVERYTHING_SECONDS = 3600.0
+
+#: Quads up to which the copy is in memory, where rules are evaluated four times as fast as on disk; each takes some 500 bytes, and
+#: what is derived as much again.
+_IN_MEMORY = 3_000_000
+
+NT = ox.RdfFormat.N_TRIPLES
+NQ = ox.RdfFormat.N_QUADS
+
+#: What goes and what comes.
+Difference = tuple[list[ox.Triple], list[ox.Triple]]
+
+
+class DerivingFailed(Exception):
+    """Derived facts could not be brought up: whoever follows the journal goes on without, and says so."""
+
+
+class Deriver:
+    """The handle of the process. `directory` is where its copy lies while it lives; what is found there is removed.
+
+    Not for use by several threads at once.
+    """
+
+    def __init__(self, directory: Path, memory: int) -> None:
+        self._directory = directory
+        self._memory = memory
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+        self._at = ""
+        shutil.rmtree(directory, ignore_errors=True)
+
+    def is_at(self, state: str) -> bool:
+        """Whether there is a copy, and it is the graph as of this state (any word that tells it from others)."""
+        return self._popen is not None and self._popen.poll() is None and self._at == state
+
+    def open(self, base: str, fill: Callable[[Path], object], state: str) -> None:
+        """Take the store that `fill` makes at a path, documents and derived facts, as the copy."""
+        self.close()
+        self._directory.mkdir(parents=True)
+        path = self._directory / "store"
+        fill(path)
+        self._start()
+        known = [asdict(rule) for rule in rules.catalogue()]
+        opened = self._ask({"do": "open", "store": str(path), "base": base, "rules": known}, _EVERYTHING_SECONDS)
+        if opened["in_memory"]:
+            shutil.rmtree(path)
+        self._at = state
+
+    def everything(self) -> Path:
+        """Derive everything anew; a file of N-Triples, to be removed by who asked."""
+        state, self._at = self._at, ""
+        path = self._directory / "derived.nt"
+        self._ask({"do": "everything", "file": str(path)}, _EVERYTHING_SECONDS)
+        self._at = state
+        return path
+
+    def difference(self, gone: Iterable[ox.Quad], come: Iterable[ox.Quad], state: str) -> Difference:
+        """Change documents' quads in the copy; the derived triples that go, and those that come, by it."""
+        self._at = ""
+        request = {"do": "difference", "gone": _written(gone), "come": _written(come)}
+        reply = self._ask(request, _CHANGE_SECONDS)
+        self._at = state
+        lost, won = (
+            [quad.triple for quad in ox.parse(reply[name], format=NT, lenient=True)] for name in ("lost", "won")
+        )
+        return lost, won
+
+    def pass_over(self, state: str) -> None:
+        """The graph has come to a new state by changes that no rule reads."""
+        if self._at:
+            self._at = state
+
+    def pids(self) -> list[int]:
+        """The process id, if there is a process."""
+        return [] if self._popen is None else [self._popen.pid]
+
+    def close(self) -> None:
+        """End the process and remove its copy. Idempotent."""
+        self._at = ""
+        if self._popen is not None:
+            self._popen.kill()
+            self._popen.wait()
+            for stream in (self._popen.stdin, self._popen.stdout, self._stderr):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            self._popen = None
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _start(self) -> None:
+        self._stderr = tempfile.TemporaryFile()
+        package = Path(__file__).parents[2]
+        path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "kg.engine.deriver", str(self._memory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "PYTHONPATH": path},
+            bufsize=0,
+            start_new_session=True,  # a Ctrl-C in the terminal is for the server, which finishes what runs
+        )
+        assert self._popen.stdout is not None
+        with self._failing_clearly():
+            _read(self._popen.stdout, len(STARTED), time.monotonic() + _START_PATIENCE)
+
+    def _ask(self, request: dict[str, Any], seconds: float) -> Any:
+        """The reply. Raises `DerivingFailed`, after which there is no process."""
+        if self._popen is None or self._popen.stdin is None or self._popen.stdout is None:
+            raise DerivingFailed("there is no process that evaluates rules")
+        with self._failing_clearly():
+            deadline = time.monotonic() + seconds
+            write_frame(self._popen.stdin, request)
+            length = LENGTH.unpack(_read(self._popen.stdout, LENGTH.size, deadline))[0]
+            reply = json.loads(_read(self._popen.stdout, length, deadline))
+        if "error" in reply:
+            self.close()
+            raise DerivingFailed(reply["error"])
+        return reply
+
+    @contextlib.contextmanager
+    def _failing_clearly(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError:
+            self.close()
+            raise DerivingFailed("evaluating the rules took too long and was stopped") from None
+        except (EOFError, OSError) as error:
+            last_words = ""
+            if self._stderr is not None:
+                self._stderr.seek(0)
+                last_words = self._stderr.read(65_536).decode("utf-8", "replace").strip()[-500:]
+            self.close()
+            raise DerivingFailed(f"the process that evaluates rules ended ({error}): {last_words}") from None
+        except BaseException:  # in the middle of a frame: the pipe is of no more use
+            self.close()
+            raise
+
+
+def _read(stream: IO[bytes], count: int, deadline: float) -> bytes:
+    poll = select.poll()
+    poll.register(stream, select.POLLIN)
+    arrived = bytearray()
+    while len(arrived) < count:
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise TimeoutError
+        part = stream.read(min(count - len(arrived), 2**20))
+        if not part:
+            raise EOFError("it said nothing more")
+        arrived += part
+    return bytes(arrived)
+
+
+def _written(quads: Iterable[ox.Quad]) -> str:
+    return "".join(f"{quad} .\n" for quad in quads)
+
+
+def changed_by(
+    graph: ox.NamedNode, old: Iterable[ox.Triple], new: Iterable[ox.Triple]
+) -> tuple[list[ox.Quad], list[ox.Quad]]:
+    """What rules read of a document's graph that goes, and what comes, when its triples change from old to new."""
+    read = rules.asserted()
+    before = {triple for triple in old if triple.predicate.value in read}
+    after = {triple for triple in new if triple.predicate.value in read}
+    gone, come = before - after, after - before
+    # What a blank node says is about whoever points to it, for a key is an IRI.
+    blank = {triple.subject for triple in gone | come if isinstance(triple.subject, ox.BlankNode)}
+    while pointing := {triple for triple in before | after if triple.object in blank} - (gone | come):
+        gone |= pointing & before
+        come |= pointing & after
+        blank |= {triple.subject for triple in pointing if isinstance(triple.subject, ox.BlankNode)}
+    return [ox.Quad(t.subject, t.predicate, t.object, graph) for t in gone], [
+        ox.Quad(t.subject, t.predicate, t.object, graph) for t in come
+    ]
+
+
+# Inside the process
+
+
+class Copy:
+    """The graph that rules are evaluated on, as `kg.rules.Graph`."""
+
+    def __init__(self, store: ox.Store, derived: ox.NamedNode) -> None:
+        self._store = store
+        self._derived = derived
+        self._former = ox.NamedNode(derived.value + "-former")
+
+    def keys(self, query: str) -> set[ox.NamedNode]:
+        found: Any = self._store.query(query, use_default_graph_as_union=True)
+        return {row[0] for row in found if isinstance(row[0], ox.NamedNode)}
+
+    def construct(self, query: str) -> set[ox.Triple]:
+        found: Any = self._store.query(query, use_default_graph_as_union=True)
+        return set(found)
+
+    def owned(self, rule: Rule, keys: Iterable[ox.NamedNode]) -> set[ox.Triple]:
+        def quads(subject: Any, predicate: ox.NamedNode | None, value: Any = None) -> Iterator[ox.Triple]:
+            for quad in self._store.quads_for_pattern(subject, predicate, value, self._derived):
+                yield quad.triple
+
+        if rule.node is None:
+            gives = [ox.NamedNode(predicate) for predicate in rule.gives]
+            return {triple for key in keys for predicate in gives for triple in quads(key, predicate)}
+        to = ox.NamedNode(rule.node)
+        return {t for key in keys for pointing in quads(None, to, key) for t in quads(pointing.subject, None)}
+
+    def change(self, remove: Triples, add: Triples) -> None:
+        for triple in remove:
+            self._store.remove(self._quad(triple))
+        if add:
+            (self._store.bulk_extend if len(add) > 100_000 else self._store.extend)(map(self._quad, add))
+
+    def _quad(self, triple: ox.Triple) -> ox.Quad:
+        return ox.Quad(triple.subject, triple.predicate, triple.object, self._derived)
+
+    @contextlib.contextmanager
+    def with_former(self, former: Triples) -> Iterator[None]:
+        if former:
+            self._store.extend(ox.Quad(t.subject, t.predicate, t.object, self._former) for t in former)
+        try:
+            yield
+        finally:
+            if former:
+                self._store.remove_graph(self._former)
+
+
+class _Inside:
+    """What the process knows between requests."""
+
+    def __init__(self) -> None:
+        self._base = ""
+        self._rules: Sequence[Rule] = ()
+        self._store: Any = None
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["do"]:
+            case "open":
+                self._base = request["base"]
+                self._rules = [Rule(**rule) for rule in request["rules"]]
+                return {"in_memory": self._open(request["store"])}
+            case "everything":
+                self._everything(Path(request["file"]))
+            case "difference":
+                return self._difference(_quads(request["gone"]), _quads(request["come"]))
+        return {}
+
+    def _open(self, path: str) -> bool:
+        """Take what rules read out of a store; whether it is in memory now."""
+        predicates = {predicate for rule in self._rules for predicate in (*rule.affected, *rule.gives)}
+        source = ox.Store.read_only(path)
+        quads = itertools.chain(
+            *(_with(source, predicate) for predicate in sorted(predicates)),
+            _with(source, RDF_TYPE, rules.graph_of(self._base)),  # of types, those of derived nodes
+        )
+        self._store = ox.Store()
+        self._store.bulk_extend(itertools.islice(quads, _IN_MEMORY))
+        if next(quads, None) is None:
+            return True
+        del source, quads
+        self._store = ox.Store(path)
+        self._store.optimize()
+        return False
+
+    def _everything(self, file: Path) -> None:
+        derived = rules.graph_of(self._base)
+        self._store.remove_graph(derived)
+        for _ in rules.everything(Copy(self._store, derived), self._rules, self._base):
+            pass
+        self._store.dump(str(file), format=NT, from_graph=derived)
+
+    def _difference(self, gone: list[ox.Quad], come: list[ox.Quad]) -> dict[str, Any]:
+        for quad in gone:
+            self._store.remove(quad)
+        self._store.extend(come)
+        copy = Copy(self._store, rules.graph_of(self._base))
+        lost, won = rules.difference(copy, self._rules, self._base, _named(gone), _named(come))
+        return {"lost": "".join(f"{t} .\n" for t in lost), "won": "".join(f"{t} .\n" for t in won)}
+
+
+def _with(store: ox.Store, predicate: str, graph: ox.NamedNode | None = None) -> Iterator[ox.Quad]:
+    return store.quads_for_pattern(None, ox.NamedNode(predicate), None, graph)
+
+
+def _quads(text: str) -> list[ox.Quad]:
+    return list(ox.parse(text, format=NQ, lenient=True))
+
+
+def _named(quads: Iterable[ox.Quad]) -> set[ox.Triple]:
+    return {quad.triple for quad in quads if isinstance(quad.subject, ox.NamedNode)}
+
+
+def main(memory: int) -> None:
+    """Answer requests from standard input until it ends."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    replies.write(STARTED)
+    inside = _Inside()
+    while len(prefix := requests.read(4)) == 4:
+        request = json.loads(requests.read(LENGTH.unpack(prefix)[0]))
+        try:
+            reply = inside.answer(request)
+        except (SyntaxError, ValueError, RuntimeError, OSError, MemoryError) as error:
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        write_frame(replies, reply)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        main(int(sys.argv[1]))

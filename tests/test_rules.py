@@ -1,0 +1,582 @@
+"""Derived facts: what each rule gives and what almost matches does not, and that following a change gives what a computation from scratch does."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import generate
+import pyoxigraph as ox
+import pytest
+from generate import Act
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kg import documents, lexis, rules
+from kg.config import Config
+from kg.engine import Query
+from kg.engine.deriver import Copy, Deriver, DerivingFailed, changed_by
+from kg.engine.embedded import EmbeddedEngine
+from kg.errors import ConfigurationError, KgError
+from kg.library import Library, open_library
+from kg.terms import EKG
+
+BASE = "https://kg.example/"
+GRAPH = rules.graph_of(BASE)
+RULES = rules.catalogue()
+
+PROLOGUE = f"""
+@prefix ekg: <{EKG}> . @prefix schema: <https://schema.org/> . @prefix xsd: <http://www.w3.org/2001/XMLSchema#> .
+@prefix p: <{BASE}proposition/> . @prefix a: <{BASE}actor/> . @prefix : <{BASE}article/> .
+"""
+
+Documents = Mapping[str, Iterable[ox.Triple]]
+
+
+class Derived:
+    """Documents, and what follows from them, followed change by change."""
+
+    def __init__(self) -> None:
+        self.store = ox.Store()
+        self._copy = Copy(self.store, GRAPH)
+
+    def put(self, documents: Documents) -> None:
+        gone: list[ox.Quad] = []
+        come: list[ox.Quad] = []
+        for name, new in documents.items():
+            graph = ox.NamedNode(BASE + name)
+            old = [quad.triple for quad in self.store.quads_for_pattern(None, None, None, graph)]
+            less, more = changed_by(graph, old, new)
+            gone, come = gone + less, come + more
+        for quad in gone:
+            self.store.remove(quad)
+        self.store.extend(come)
+        rules.difference(self._copy, RULES, BASE, _named(gone), _named(come))
+
+    @property
+    def facts(self) -> set[ox.Triple]:
+        return {quad.triple for quad in self.store.quads_for_pattern(None, None, None, GRAPH)}
+
+    def from_scratch(self) -> set[ox.Triple]:
+        anew = ox.Store()
+        anew.extend(quad for quad in self.store if quad.graph_name != GRAPH)
+        for _ in rules.everything(Copy(anew, GRAPH), RULES, BASE):
+            pass
+        return {quad.triple for quad in anew.quads_for_pattern(None, None, None, GRAPH)}
+
+
+def _named(quads: Iterable[ox.Quad]) -> set[ox.Triple]:
+    return {quad.triple for quad in quads if isinstance(quad.subject, ox.NamedNode)}
+
+
+def derive(turtle: str) -> dict[str, list[tuple[str, str]]]:
+    """What follows from documents given as Turtle: pairs of subject and value by predicate, without namespaces."""
+    derived = Derived()
+    triples = [quad.triple for quad in ox.parse(PROLOGUE + turtle, format=ox.RdfFormat.TURTLE)]
+    derived.put({"article/all": triples})
+    found: dict[str, list[tuple[str, str]]] = {}
+    for triple in derived.facts:
+        found.setdefault(_short(triple.predicate), []).append((_short(triple.subject), _short(triple.object)))
+    assert derived.facts == derived.from_scratch()
+    return {predicate: sorted(pairs) for predicate, pairs in found.items()}
+
+
+def _short(term: ox.NamedNode | ox.BlankNode | ox.Literal | ox.Triple) -> str:
+    return re.sub(r"^.*/(ns#)?", "", str(getattr(term, "value", term)))
+
+
+def act(name: str, more: str = "", *, voice: str = "Attributed", speaker: str = "x") -> str:
+    article = name.partition("-")[0]
+    return f":{name} ekg:reportedIn :{article} ; ekg:voice ekg:{voice} ; ekg:speaker a:{speaker} . :{name} {more or 'ekg:certainty ekg:Certain'} .\n"
+
+
+def said(name: str, stance: str, proposition: str, day: str = "", **more: str) -> str:
+    """An act that takes a stance on a proposition, on a day: `2025-01-01`, or bounds `2025-01-01/`, `/2025-01-01`."""
+    text = f"ekg:stance ekg:{stance} ; ekg:content p:{proposition}"
+    first, _, last = day.partition("/") if "/" in day else (day, "", day)
+    bounds = [f'{word} "{bound}"^^xsd:date' for word, bound in (("ekg:earliest", first), ("ekg:latest", last)) if bound]
+    return act(name, text + (f" ; ekg:time [ {' ; '.join(bounds)} ]" if bounds else ""), **more)
+
+
+def published(article: str, day: str) -> str:
+    return f':{article} schema:datePublished "{day}"^^xsd:date .\n'
+
+
+def of(facts: Mapping[str, list[tuple[str, str]]], predicate: str) -> dict[str, str]:
+    return {
+        subject: " ".join(v for s, v in facts.get(predicate, []) if s == subject)
+        for subject, _ in facts.get(predicate, [])
+    }
+
+
+# Chains
+
+
+def test_a_chain_leads_to_its_origin_and_counts_the_hops() -> None:
+    facts = derive(act("m-1", "ekg:reports :m-2") + act("m-2", "ekg:reports :m-3") + said("m-3", "Affirms", "p"))
+    assert of(facts, "origin") == {"m-1": "m-3", "m-2": "m-3", "m-3": "m-3"}
+    assert of(facts, "depth") == {"m-1": "2", "m-2": "1", "m-3": "0"}
+    assert set(of(facts, "chain").values()) == {"Rooted"}
+
+
+def test_a_chain_that_branches_has_all_its_origins_and_the_depth_of_the_farthest() -> None:
+    facts = derive(
+        act("m-1", "ekg:reports :m-2, :m-3")
+        + act("m-2", "ekg:reports :m-4")
+        + act("m-3", "ekg:reports :m-5")
+        + act("m-5", "ekg:reports :m-4")
+        + said("m-4", "Affirms", "p")
+        + act("n-1", "ekg:reports :m-3, :n-2")
+        + said("n-2", "Affirms", "p")
+    )
+    assert of(facts, "origin")["n-1"] == "m-4 n-2"
+    assert of(facts, "depth") == {"m-1": "3", "m-2": "1", "m-3": "2", "m-4": "0", "m-5": "1", "n-1": "3", "n-2": "0"}
+
+
+def test_a_ring_over_two_articles_has_no_origin() -> None:
+    """Each outlet has the other's act as one of its own, and names it the same."""
+    facts = derive(
+        act("m-1", "ekg:reports :m-2")
+        + act("m-2", "ekg:sameActAs :n-1 ; ekg:content p:p ; ekg:stance ekg:Affirms")
+        + act("n-1", "ekg:reports :n-2")
+        + act("n-2", "ekg:sameActAs :m-1 ; ekg:content p:p ; ekg:stance ekg:Affirms")
+        + act("o-1", "ekg:reports :m-1")
+        + act("q-1", "ekg:reports :q-2")
+        + said("q-2", "Affirms", "p")
+    )
+    assert of(facts, "chain") == {
+        "m-1": "Ring", "m-2": "Ring", "n-1": "Ring", "n-2": "Ring", "o-1": "Ring", "q-1": "Rooted", "q-2": "Rooted",
+    }  # fmt: skip
+    assert set(of(facts, "origin")) == {"q-1", "q-2"} == set(of(facts, "depth"))
+    assert of(facts, "originsAffirming") == {"p": "1"}
+
+
+def test_a_chain_is_unrooted_where_nobody_located_its_end() -> None:
+    facts = derive(
+        act("m-1", "ekg:reports :m-2")
+        + said("m-2", "Affirms", "p", voice="Presupposed")
+        + act("n-1", "ekg:reports :n-2")
+        + act("n-2")
+        + act("o-1", "ekg:reports :o-2, :o-3")
+        + said("o-2", "Affirms", "p", voice="Presupposed")
+        + said("o-3", "Affirms", "p")
+        + act("q-1", "ekg:evaluates a:y")
+        + said("r-1", "Affirms", "p", voice="Presupposed")
+        + said("r-2", "Affirms", "p")
+        + ":r-1 ekg:sameActAs :r-2 ."
+    )
+    unrooted = {name for name, chain in of(facts, "chain").items() if chain == "Unrooted"}
+    assert unrooted == {"m-1", "m-2", "n-1", "n-2", "o-2"}
+
+
+def test_acts_are_the_same_by_word_or_by_speaker_content_stance_and_day() -> None:
+    day, other = "2025-01-01", "2025-01-02"
+    facts = derive(
+        said("m-1", "Affirms", "p", day)
+        + said("n-1", "Affirms", "p", day)
+        + said("o-1", "Affirms", "p", other)
+        + said("o-2", "Denies", "p", day)
+        + said("o-3", "Affirms", "q", day)
+        + said("o-4", "Affirms", "p", day, speaker="y")
+        + said("o-5", "Affirms", "p", f"{day}/{other}")
+        + said("o-6", "Affirms", "p", f"{day}/{other}")
+        + said("o-7", "Affirms", "p")
+        + said("o-8", "Affirms", "p")
+        + ":n-1 ekg:content p:p . :o-8 ekg:sameActAs :o-7 . :r-1 ekg:sameActAs :n-1 ."
+        + act("r-1")
+    )
+    together = {name: of_all for name, of_all in of(facts, "representative").items() if name != of_all}
+    assert together == {"n-1": "m-1", "r-1": "m-1", "o-8": "o-7"}
+
+
+# Propositions
+
+
+def test_entailment_is_closed_and_runs_one_way() -> None:
+    facts = derive("p:a ekg:entails p:b . p:b ekg:entails p:c . p:d ekg:sameClaimAs p:a .")
+    assert of(facts, "implies") == {"a": "b c d", "b": "c", "d": "a b c"}
+
+
+def test_a_circle_of_entailment_implies_nothing_of_itself() -> None:
+    assert of(derive("p:a ekg:entails p:b . p:b ekg:entails p:a ."), "implies") == {"a": "b", "b": "a"}
+
+
+def test_conflict_goes_both_ways_and_through_what_is_implied_only() -> None:
+    facts = derive("p:a ekg:contradicts p:b . p:c ekg:entails p:a . p:d ekg:entails p:b . p:a ekg:entails p:e .")
+    assert of(facts, "conflictsWith") == {"a": "b d", "b": "a c", "c": "b d", "d": "a c"}
+
+
+def test_the_first_to_affirm_counts_what_implies_it_and_not_what_it_implies() -> None:
+    facts = derive(
+        "p:a ekg:entails p:b . p:b ekg:entails p:c ."
+        + said("m-1", "Affirms", "c", "2025-01-01")
+        + said("m-2", "Affirms", "a", "2025-01-03")
+        + said("m-3", "Affirms", "b", "2025-01-04")
+        + said("m-4", "Entertains", "b", "2025-01-01")
+        + said("m-5", "Denies", "b", "2025-01-02")
+        + said("m-6", "Denies", "b", "/2025-01-05")
+    )
+    assert of(facts, "firstAffirmed") == {"a": "m-2", "b": "m-2", "c": "m-1"}
+    assert of(facts, "firstAffirmedOn")["b"] == "2025-01-03"
+    assert of(facts, "firstDenied") == {"b": "m-5"}, "who denies what follows denies just that"
+
+
+def test_the_day_is_that_of_the_article_only_where_the_act_has_no_time() -> None:
+    facts = derive(
+        published("m", "2025-01-05")
+        + said("m-1", "Affirms", "a")
+        + said("m-2", "Affirms", "a", "2025-01-01/")
+        + said("m-3", "Affirms", "a", "/2025-01-02")
+        + said("m-4", "Affirms", "a", "2025-01-06/")
+        + said("n-1", "Affirms", "a")
+    )
+    assert of(facts, "earliestDay") == {"m-1": "2025-01-05", "m-2": "2025-01-01", "m-4": "2025-01-06"}
+    assert of(facts, "latestDay") == {"m-1": "2025-01-05", "m-2": "2025-01-05", "m-3": "2025-01-02"}
+
+
+def test_ten_reprints_are_one_origin() -> None:
+    source = said("m-1", "Affirms", "p", "2025-01-01")
+    reprints = "".join(said(f"n{i}-1", "Affirms", "p") + f":n{i}-1 ekg:reports :m-1 .\n" for i in range(10))
+    facts = derive(source + reprints + said("o-1", "Affirms", "p", "2025-01-02") + said("o-2", "Denies", "p"))
+    assert of(facts, "originsAffirming") == {"p": "2"}
+    assert of(facts, "originsDenying") == {"p": "1"}
+
+
+def test_retracted_articles_count_for_nothing_but_their_own_chains() -> None:
+    facts = derive(
+        said("m-1", "Affirms", "p", "2025-01-01")
+        + said("n-1", "Affirms", "p", "2025-01-02")
+        + said("n-2", "Denies", "p", "2025-01-03")
+        + said("o-1", "Affirms", "p", "2025-01-04")
+        + ":o-1 ekg:reports :m-1 ."
+        + ':m ekg:retractedAt "2025-02-01T00:00:00Z"^^xsd:dateTime .'
+    )
+    assert of(facts, "firstAffirmed") == {"p": "n-1"}
+    assert of(facts, "originsAffirming") == {"p": "1"}
+    assert of(facts, "origin")["m-1"] == "m-1" and of(facts, "origin")["o-1"] == "m-1"
+    assert sorted(of(facts, "toAct").values()) == ["n-2", "o-1"]
+
+
+# Reversals
+
+DENIED = said("m-1", "Denies", "b", "/2025-02-27", speaker="russia")
+
+
+def reversals(turtle: str) -> list[tuple[str, str, str]]:
+    """From which act to which, and the days between."""
+    facts = derive("p:a ekg:entails p:b . p:b ekg:entails p:c . p:x ekg:contradicts p:b .\n" + turtle)
+    days, to = of(facts, "days"), of(facts, "toAct")
+    return sorted((start, to[node], days[node]) for node, start in of(facts, "fromAct").items())
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        pytest.param(said("n-1", "Affirms", "b", "2025-03-01", speaker="russia"), [("m-1", "n-1", "2")], id="the same"),
+        pytest.param(said("n-1", "Affirms", "a", "2025-03-01", speaker="russia"), [("m-1", "n-1", "2")], id="what implies it"),
+        pytest.param(said("n-1", "Affirms", "c", "2025-03-01", speaker="russia"), [], id="what it implies"),
+        pytest.param(said("n-1", "Affirms", "b", "2025-02-27", speaker="russia"), [], id="the same day"),
+        pytest.param(said("n-1", "Affirms", "b", "2025-02-28", speaker="russia"), [("m-1", "n-1", "1")], id="the next day"),
+        pytest.param(said("n-1", "Affirms", "b", "2025-02-20/2025-03-01", speaker="russia"), [], id="perhaps earlier"),
+        pytest.param(said("n-1", "Affirms", "b", "/2025-03-01", speaker="russia"), [], id="of unknown beginning"),
+        pytest.param(said("n-1", "Affirms", "b", "2025-03-01", speaker="belarus"), [], id="an ally"),
+        pytest.param(said("n-1", "Denies", "b", "2025-03-01", speaker="russia"), [], id="denied again"),
+        pytest.param(said("n-1", "Entertains", "b", "2025-03-01", speaker="russia"), [], id="entertained"),
+        pytest.param(
+            said("n-1", "Affirms", "b", "2025-03-01", speaker="general") + ":n-1 ekg:onBehalfOf a:russia .",
+            [("m-1", "n-1", "2")],
+            id="spoken for",
+        ),
+        pytest.param(
+            said("n-1", "Denies", "b", "2025-02-28", speaker="russia") + said("n-2", "Affirms", "b", "2025-03-01", speaker="russia"),
+            [("n-1", "n-2", "1")],
+            id="from the last denial",
+        ),
+        pytest.param(
+            said("n-1", "Affirms", "b", "2025-03-01", speaker="russia") + said("n-2", "Affirms", "b", "2025-03-09", speaker="russia"),
+            [("m-1", "n-1", "2")],
+            id="to the first affirmation",
+        ),
+    ],
+)  # fmt: skip
+def test_from_denial_to_affirmation(later: str, expected: list[tuple[str, str, str]]) -> None:
+    assert reversals(DENIED + later) == expected
+
+
+def test_from_affirmation_to_denial() -> None:
+    before = said("m-1", "Affirms", "a", "2024-02-28", speaker="x")
+    assert reversals(before + said("n-1", "Denies", "b", "2024-03-01")) == [("m-1", "n-1", "2")], "a leap year"
+    assert reversals(said("m-1", "Affirms", "c", "2024-02-28") + said("n-1", "Denies", "b", "2024-03-01")) == []
+
+
+def test_from_one_affirmation_to_one_that_conflicts() -> None:
+    before = said("m-1", "Affirms", "a", "2023-12-31")
+    assert reversals(before + said("n-1", "Affirms", "x", "2024-01-01")) == [("m-1", "n-1", "1")]
+    assert reversals(before + said("n-1", "Affirms", "x", "2023-12-31")) == []
+    assert reversals(before + said("n-1", "Affirms", "c", "2024-01-01")) == []
+
+
+def test_a_reversal_is_known_since_the_later_publication() -> None:
+    both = DENIED + said("n-1", "Affirms", "b", "2025-03-01", speaker="russia")
+    assert "knownSince" not in derive(both + published("n", "2025-04-01"))
+    facts = derive(both + published("n", "2025-04-01") + published("m", "2025-05-01"))
+    assert [day for _, day in facts["knownSince"]] == ["2025-05-01"]
+
+
+# Following
+
+
+PROPOSITIONS, ARTICLES = (
+    ("proposition/a", "proposition/b", "proposition/c", "proposition/d"),
+    ("article/m", "article/n"),
+)
+ACTS = [f"{article}#{number}" for article in ARTICLES for number in (1, 2, 3)]
+DAYS = st.sampled_from(["2025-01-01", "2025-01-02", "2025-01-03"])
+
+
+def _node(name: str) -> ox.NamedNode:
+    return ox.NamedNode(BASE + name)
+
+
+def _term(local: str) -> ox.NamedNode:
+    return ox.NamedNode(EKG + local)
+
+
+def _day(text: str) -> ox.Literal:
+    return ox.Literal(text, datatype=ox.NamedNode("http://www.w3.org/2001/XMLSchema#date"))
+
+
+@st.composite
+def a_proposition(draw: st.DrawFn, name: str) -> list[ox.Triple]:
+    links = st.tuples(
+        st.sampled_from(["entails", "entails", "contradicts", "sameClaimAs"]), st.sampled_from(PROPOSITIONS)
+    )
+    return [
+        ox.Triple(_node(name), _term(how), _node(to)) for how, to in draw(st.lists(links, max_size=2)) if to != name
+    ]
+
+
+@st.composite
+def an_article(draw: st.DrawFn, name: str) -> list[ox.Triple]:
+    article = _node(name)
+    triples: list[ox.Triple] = []
+    if day := draw(st.none() | DAYS):
+        triples.append(ox.Triple(article, ox.NamedNode("https://schema.org/datePublished"), _day(day)))
+    if draw(st.integers(0, 4)) == 0:
+        triples.append(ox.Triple(article, _term("retractedAt"), ox.Literal("2025-02-01T00:00:00Z")))
+    for number in draw(st.sets(st.sampled_from([1, 2, 3]), min_size=1)):
+        act = _node(f"{name}#{number}")
+
+        def say(predicate: str, *values: ox.NamedNode | ox.BlankNode, of: ox.NamedNode = act) -> None:
+            triples.extend(ox.Triple(of, _term(predicate), value) for value in values)  # noqa: B023 — called at once
+
+        say("reportedIn", article)
+        say("speaker", _node(draw(st.sampled_from(["actor/x", "actor/y"]))))
+        say("onBehalfOf", *([_node("actor/y")] if draw(st.booleans()) else []))
+        say("voice", _term(draw(st.sampled_from(["Attributed", "Attributed", "Presupposed"]))))
+        if contents := draw(st.sets(st.sampled_from(PROPOSITIONS), max_size=2)):
+            say("content", *map(_node, contents))
+            say("stance", _term(draw(st.sampled_from(["Affirms", "Affirms", "Denies", "Entertains"]))))
+        say("reports", *map(_node, draw(st.sets(st.sampled_from(ACTS), max_size=1))))
+        if draw(st.integers(0, 3)) == 0:
+            say("sameActAs", _node(draw(st.sampled_from(ACTS))))
+        bounds = sorted(draw(st.lists(DAYS, max_size=2)))
+        if bounds or draw(st.booleans()):
+            time = ox.BlankNode(f"{name[-1]}t{number}") if draw(st.booleans()) else _node(f"{name}#t{number}")
+            say("time", time)
+            triples += [ox.Triple(time, _term("earliest"), _day(bound)) for bound in bounds[:1]]
+            triples += [ox.Triple(time, _term("latest"), _day(bound)) for bound in bounds[-1:]]
+    return triples
+
+
+@st.composite
+def a_batch(draw: st.DrawFn) -> dict[str, list[ox.Triple]]:
+    names = draw(st.lists(st.sampled_from([*PROPOSITIONS, *ARTICLES, *ARTICLES]), min_size=1, max_size=3, unique=True))
+    documents: dict[str, list[ox.Triple]] = {}
+    for name in names:
+        one = a_document(name)
+        documents[name] = draw(one | st.just([]))
+    return documents
+
+
+def a_document(name: str) -> st.SearchStrategy[list[ox.Triple]]:
+    return an_article(name) if name in ARTICLES else a_proposition(name)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(st.lists(a_batch(), min_size=1, max_size=5))
+def test_following_gives_what_a_computation_from_scratch_does(batches: list[dict[str, list[ox.Triple]]]) -> None:
+    derived = Derived()
+    for batch in batches:
+        derived.put(batch)
+        assert derived.facts == derived.from_scratch()
+
+
+# In the service
+
+
+def facts_of(library: Library) -> set[str]:
+    query = Query(f"CONSTRUCT {{ ?s ?p ?o }} WHERE {{ GRAPH <{GRAPH.value}> {{ ?s ?p ?o }} }}", triples="nt")
+    return set(library.answer(query).read().decode().splitlines())
+
+
+def rows(library: Library, text: str) -> list[list[str]]:
+    body = library.answer(Query(text, base=BASE, solutions="csv")).read().decode()
+    return [line.split(",") for line in body.replace(BASE, "").splitlines()[1:]]
+
+
+def test_the_chain_of_the_seed_article_leads_to_the_general(seeded: Library) -> None:
+    article = "article/russia-admits-north-korean-soldiers"
+    found = rows(seeded, f"SELECT ?act ?origin ?depth {{ VALUES ?act {{ <{article}#s4> <{article}#s5> <{article}#s6> <{article}#s2> }}"
+                 " ?act ekg:origin ?origin ; ekg:depth ?depth ; ekg:chain ekg:Rooted }")  # fmt: skip
+    assert sorted(found) == [
+        [f"{article}#{act}", f"{article}#s2", depth]
+        for act, depth in zip(("s2", "s4", "s5", "s6"), "0321", strict=True)
+    ]
+
+
+def test_the_reversal_of_russia_is_found_with_its_days(seeded: Library) -> None:
+    article = "article/russia-admits-north-korean-soldiers"
+    found = rows(seeded, "SELECT ?actor ?from ?to ?old ?new ?days { ?r a ekg:Reversal, prov:Entity ; ekg:actor ?actor ; ekg:fromAct ?from ;"
+                 " ekg:toAct ?to ; ekg:fromProposition ?old ; ekg:toProposition ?new ; ekg:days ?days }")  # fmt: skip
+    denied = "proposition/north-korean-troops-on-russian-territory"
+    assert [
+        "actor/russia",
+        f"{article}#s7",
+        f"{article}#s2",
+        denied,
+        "proposition/north-korean-troops-fight-in-kursk",
+        "1",
+    ] in found
+    assert {row[0] for row in found} == {"actor/russia"}
+
+
+STORY = [
+    generate.actor("x"),
+    generate.event("e"),
+    generate.proposition("p", "event/e"),
+    generate.article("m", [Act("x", ("p",))]),
+]
+
+
+def accept(library: Library, *texts: generate.Text) -> None:
+    library.accept([text.document() for text in texts], agent="a test")
+
+
+def test_a_write_and_what_follows_from_it_are_seen_together_and_agree_with_a_rebuild(library: Library) -> None:
+    accept(library, *STORY)
+    one = facts_of(library)
+    assert any("originsAffirming" in line and '"1"' in line for line in one)
+    accept(library, generate.article("n", [Act("x", ("p",), "Denial"), Act("x", kind="Report", reports=(1,))]))
+    two = facts_of(library)
+    assert any("originsDenying" in line for line in two) and one < two
+    library.rebuild()
+    assert facts_of(library) == two
+    accept(library, generate.article("n", [Act("x", ("p",))]))
+    assert not any("originsDenying" in line for line in facts_of(library))
+
+
+def test_rules_that_changed_are_applied_when_the_index_is_opened_next(library: Library, config: Config) -> None:
+    accept(library, *STORY)
+    before = facts_of(library)
+    library.close()
+    said = config.data / "index" / "REVISION"
+    number, mark, _ = said.read_text("ascii").split()
+    said.write_text(f"{number} {mark} 0123456789abcdef", "ascii")
+    with open_library(config, create=False, owner=True) as again:
+        again.settle()
+        assert facts_of(again) == before
+    assert said.read_text("ascii").split() == [number, mark, rules.digest()]
+
+
+def test_a_rule_that_fails_loses_no_write_and_is_made_up_for(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    accept(library, *STORY)
+    engine = library.engine
+    assert isinstance(engine, EmbeddedEngine)
+
+    def fail(*_: object) -> None:
+        raise DerivingFailed("a rule did not end")
+
+    monkeypatch.setattr("kg.engine.embedded.RULES_AGAIN", 0.0)
+    with monkeypatch.context() as broken:
+        broken.setattr(Deriver, "difference", fail)
+        broken.setattr(Deriver, "everything", fail)
+        accept(library, generate.article("n", [Act("x", ("p",), "Denial")]))
+        assert rows(library, "SELECT ?act { ?act ekg:reportedIn <article/n> }") == [["article/n#s1"]]
+        assert not any("originsDenying" in line for line in facts_of(library))
+        assert engine.figures()["rules_failed"] == engine.figures()["rules_behind"] == 1
+    accept(library, generate.actor("y"))
+    assert any("originsDenying" in line for line in facts_of(library))
+    assert engine.figures()["rules_behind"] == 0
+
+
+def test_a_process_that_dies_costs_no_facts(library: Library) -> None:
+    accept(library, *STORY)
+    engine = library.engine
+    assert isinstance(engine, EmbeddedEngine)
+    for process in engine.deriving_processes():
+        os.kill(process, 9)
+    accept(library, generate.article("n", [Act("x", ("p",), "Denial")]))
+    assert any("originsDenying" in line for line in facts_of(library))
+
+
+@pytest.mark.parametrize("name", ["derived", "derived#reversal-0"])
+def test_nobody_writes_into_the_derived_graph(library: Library, name: str) -> None:
+    accept(library, *STORY)
+    text = f'<{name}> {{ <{name}> a <{EKG}Reversal> ; <http://www.w3.org/2000/01/rdf-schema#label> "x"@en }}'
+    with pytest.raises(KgError):
+        library.accept(documents.parse(text.encode(), documents.TRIG, library.base, limit=10_000), agent="a test")
+    assert library.journal.last() == len(STORY)
+
+
+# The files
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_reads_what_it_says_it_reads(rule: rules.Rule) -> None:
+    """Every predicate in the WHERE clause is one by which keys are affected, so that no change of it goes by unseen."""
+    pattern = rule.sparql[rule.sparql.index("WHERE") :]
+    names = {token.text for token in lexis.tokens(pattern) if re.fullmatch(r"(ekg|schema):[a-z]\w*", token.text)}
+    read = {rules.PREFIXES[prefix] + local for prefix, _, local in (name.partition(":") for name in names)}
+    own = set(rule.gives) if rule.again else set()
+    assert read - own == set(rule.affected)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_patterns_of_affected_keys_only_ever_add(rule: rules.Rule) -> None:
+    patterns = " ".join(p for some in rule.affected.values() for p in some)
+    assert not lexis.words(patterns) & {"NOT", "MINUS", "OPTIONAL", "EXISTS"}
+
+
+def _rule(name: str, reads: str, gives: str) -> rules.Rule:
+    header = f"#+ summary: s\n#+ description: d\n#+ key: ?k\n#+ gives: [{gives}]\n#+ affected: {{{reads}: 'BIND(?subject AS ?k)'}}\n"
+    return rules.read(name, header + "CONSTRUCT {} WHERE {\n#> keys\n}")
+
+
+def test_rules_come_after_those_whose_facts_they_read() -> None:
+    first, then = _rule("z", "ekg:content", "ekg:x"), _rule("a", "ekg:x", "ekg:y")
+    assert rules.in_order([then, first]) == (first, then)
+    with pytest.raises(ConfigurationError, match="circle"):
+        rules.in_order([_rule("a", "ekg:x", "ekg:y"), _rule("b", "ekg:y", "ekg:x")])
+    with pytest.raises(ConfigurationError, match="both give"):
+        rules.in_order([_rule("a", "ekg:x", "ekg:y"), _rule("b", "ekg:x", "ekg:y")])
+
+
+@pytest.mark.parametrize("text", ["CONSTRUCT {} WHERE {}", "#+ key: ?k\n", "#+ [\n"])
+def test_a_rule_without_its_header_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        rules.read("x", text)
+
+
+def test_every_fact_is_a_term_of_the_ontology() -> None:
+    ontology = (Path(__file__).parent.parent / "ontology" / "ekg.ttl").read_text("utf-8")
+    for rule in RULES:
+        for predicate in rule.gives:
+            assert f"\nekg:{predicate.removeprefix(EKG)} a owl:" in ontology
