@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\U([0-9A-Fa-f]{8})")
 
@@ -70,8 +70,7 @@ _KEYWORDS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A piece of the text. `kind` is comment, string, iri, variable, blank, number, name (prefixed), word, space or other."""
 
     kind: str
@@ -120,6 +119,14 @@ def words(text: str) -> frozenset[str]:
     return frozenset(found | {keyword for keyword in _KEYWORDS if keyword in unknown})
 
 
+def words_among(text: str, wanted: frozenset[str]) -> frozenset[str]:
+    """`words(text) & wanted`, at next to no cost where the letters of none of them stand in the text in any way."""
+    capitals = text.upper()
+    if "\\U" not in capitals and not any(word in capitals for word in wanted):
+        return frozenset()
+    return words(text) & wanted
+
+
 def _reads_as_keyword(prefix: str, before: str, after: str) -> bool:
     """Whether a name could also be a keyword and a name without prefix: `SERVICE:x {`, `LOAD:x ;`.
 
@@ -139,8 +146,31 @@ def undeclared_prefixes(text: str) -> frozenset[str]:
     used: set[str] = set()
     declared: set[str] = set()
     after_prefix = False
-    for token in _significant(text):
-        if token.kind == "name":
-            (declared if after_prefix else used).add(token.text.partition(":")[0])
-        after_prefix = token.kind == "word" and token.text.upper() == "PREFIX"
+    # Every query is read so, and making tokens costs more than finding them. There are no names within what `tokens` takes apart
+    # but keywords there are, so the last of its words counts.
+    for match in _TOKEN.finditer(text):
+        kind = match.lastgroup
+        if kind == "name":
+            (declared if after_prefix else used).add(match.group().partition(":")[0])
+            after_prefix = False
+        elif kind == "run":
+            run = match.group()
+            after_prefix = run.upper().endswith("PREFIX") and _last_word(run) == "PREFIX"
+        elif kind in _OPEN:
+            after_prefix = _last_word(match.group()) == "PREFIX"
+        elif kind != "space" and kind != "comment":
+            after_prefix = False
     return frozenset(used - declared)
+
+
+#: Quotation marks whose fellow is missing, with all behind them.
+_OPEN = frozenset({"open", "openlong"})
+
+
+def _last_word(text: str) -> str:
+    """What `tokens` finds last in a text that it takes apart, in upper case, if it is a word."""
+    last = ""
+    for piece in _PIECE.finditer(text):
+        if piece.lastgroup != "space":
+            last = piece.group().upper() if piece.lastgroup == "word" else ""
+    return last

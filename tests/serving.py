@@ -153,7 +153,7 @@ class Server:
 
     def query_processes(self) -> list[int]:
         """The processes that evaluate queries."""
-        return [pid for pid in self.processes() if "kg.engine." in _command(pid)]
+        return [pid for pid in self.processes() if "kg.engine.evaluator" in _command(pid)]
 
     def processes(self) -> list[int]:
         """All processes of this server: its own, the web process, the query processes."""
@@ -161,8 +161,12 @@ class Server:
 
     def get(self, path: str = "", headers: Mapping[str, str] | None = None, method: str = "GET") -> Reply:
         """Ask for a path relative to the base, or for a whole address. Redirections are not followed."""
+        return self.send(method, path, None, headers)
+
+    def send(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+        """The same with a body, whose media type is among the headers."""
         url = path if path.startswith("http") else self.url + path.lstrip("/")
-        request = urllib.request.Request(url, headers=dict(headers or {}), method=method)
+        request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
         try:
             with _OPENER.open(request, timeout=PATIENCE) as response:
                 return Reply(response.status, response.headers, response.read())

@@ -34,7 +34,8 @@ from kg.engine import Query, gateway
 from kg.engine.embedded import EmbeddedEngine
 from kg.engine.federation import Federation
 from kg.engine.gateway import is_public
-from kg.engine.workers import Limits, QueryProcesses
+from kg.engine.process import Limits
+from kg.engine.workers import QueryProcesses
 from kg.errors import (
     ConfigurationError,
     KgError,

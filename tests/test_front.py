@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -19,8 +20,16 @@ import zstandard
 from conftest import Serve
 from serving import Reply, Server, kg, until
 
+from kg.engine import Query
+from kg.library import Library
+from kg.terms import Base
+from kg.web import create_app
 from kg.web.cache import Cache
 from kg.web.front import Front, caller_address
+from kg.web.sparql import Shortcut
+
+_BASE = Base("https://kg.example/")
+_REQUEST_ID = re.compile(rb'"request": ?"[0-9a-f]+"')
 
 ALL = "SELECT ?s ?p ?o { ?s ?p ?o }"
 BURN = (
@@ -209,6 +218,7 @@ class _Proto:
         self._body = body
         self.status = 0
         self.sent = b""
+        self.headers: Any = []
 
     def __aiter__(self) -> _Proto:
         return self
@@ -216,13 +226,19 @@ class _Proto:
     async def __anext__(self) -> bytes:
         if self._body is None:
             await asyncio.sleep(3600)
-        raise StopAsyncIteration
+        body, self._body = self._body, b""
+        if not body:
+            raise StopAsyncIteration
+        return body
 
     async def client_disconnect(self) -> None:
         await asyncio.sleep(3600)
 
     def response_bytes(self, status: int, headers: Any, body: bytes) -> None:
-        self.status, self.sent = status, body
+        self.status, self.headers, self.sent = status, headers, body
+
+    def response_empty(self, status: int, headers: Any) -> None:
+        self.status, self.headers = status, headers
 
 
 class _Scope:
@@ -259,7 +275,7 @@ def _front(application: Any, answered: list[int] | None = None) -> Front:
         if answered is not None:
             answered.append(status)
 
-    return Front(application, lambda: (1, 1), Cache(100_000), tell, threads=16, body_limit=10)
+    return Front(application, lambda: (1, 1), Cache(100_000), tell, threads=16, body_limit=10, base=_BASE)
 
 
 @pytest.mark.parametrize(("cache_control", "calls"), [("public, no-cache", 1), ("no-store", 12)])
@@ -277,6 +293,132 @@ def test_identical_reads_at_once_are_computed_once_where_they_may_be_shared(
     assert application.calls == calls
     assert len({connection.sent for connection in connections}) == calls
     assert {connection.status for connection in connections} == {200}
+
+
+def test_the_revision_is_read_after_who_asks_has_come_and_once_for_all_who_have(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    reads: list[int] = []
+
+    def revision() -> tuple[int, ...]:
+        reads.append(1)
+        return (written,)
+
+    written = 1
+    front = Front(
+        _Application("public, no-cache"),
+        revision,
+        Cache(100_000),
+        lambda *_: None,
+        threads=4,
+        body_limit=10,
+        base=_BASE,
+    )
+    connections = [_Proto() for _ in range(6)]
+
+    async def ask_together(some: list[_Proto]) -> None:
+        await asyncio.gather(*(front.__rsgi__(_Scope("GET", "query=x"), one) for one in some))
+
+    loop.run_until_complete(ask_together(connections[:1]))  # computed, and kept
+    reads.clear()
+    loop.run_until_complete(ask_together(connections[1:4]))
+    assert len(reads) == 1
+    written = 2
+    loop.run_until_complete(ask_together(connections[4:]))
+    assert [connection.sent for connection in connections] == [b"1"] * 4 + [b"2"] * 2
+
+
+_PLAIN = "SELECT ?s { ?s a ekg:Person } ORDER BY ?s"
+_ONE_BY_ONE = "\n".join(f"# {n}" for n in range(20_000))
+
+
+#: Method, parameters, header.
+_REQUESTS: list[tuple[str, dict[str, str], dict[str, str]]] = [
+    ("GET", {"query": _PLAIN}, {}),
+    ("GET", {"query": _PLAIN}, {"Accept": "text/csv", "Accept-Encoding": "gzip"}),
+    ("HEAD", {"query": _PLAIN}, {"Accept": "application/sparql-results+xml"}),
+    ("GET", {"query": _PLAIN, "format": "tsv"}, {}),
+    ("GET", {"query": "ASK { ?s ?p '\u2028Курск%+ &' }"}, {}),
+    ("GET", {"query": "SELECT (RAND() AS ?x) {} LIMIT 0"}, {}),
+    ("GET", {"query": "DESCRIBE <actor/russia>"}, {"Accept": "application/rdf+xml"}),
+    ("GET", {"query": "DESCRIBE <actor/russia>"}, {"Accept": "application/ld+json"}),
+    ("GET", {"query": "SELECT ('\\u0001' AS ?x) {}"}, {"Accept": "application/sparql-results+xml"}),
+    ("GET", {"query": "SELECT ?s {"}, {}),
+    ("GET", {"query": "SELECT ?s { ?s a nope:Thing }"}, {}),
+    ("GET", {"query": "SELECT * { SERVICE <http://127.0.0.1:1/> { ?s ?p ?o } }"}, {}),
+    ("GET", {"query": _PLAIN}, {"Accept": "image/png"}),
+    ("GET", {"query": _PLAIN}, {"Accept": "text/turtle"}),
+    ("GET", {"query": _PLAIN}, {"Accept": "text/html"}),
+    ("GET", {"query": _PLAIN, "timeout": "never"}, {}),
+    ("GET", {"query": _PLAIN, "default-graph-uri": "no iri"}, {}),
+    ("GET", {"query": _PLAIN, "default-graph-uri": "https://kg.example/actor/russia"}, {}),
+    ("GET", {"query": "SELECT (SHA512(CONCAT(STR(?a), STR(?b))) AS ?x) { ?a ?p ?q . ?b ?r ?s } LIMIT 20000"}, {}),
+    ("POST", {"query": _PLAIN}, {"Content-Type": "application/x-www-form-urlencoded"}),
+    ("POST", {"query": f"{_PLAIN} {_ONE_BY_ONE}"}, {"Content-Type": "application/x-www-form-urlencoded"}),
+    ("POST", {"query": _PLAIN}, {"Content-Type": "text/plain"}),
+]
+
+
+def test_the_short_way_answers_what_the_application_does(loop: asyncio.AbstractEventLoop, seeded: Library) -> None:
+    """In status, header and body: of an answer, of an error, and of what takes too long or is too large for it."""
+    application = create_app(seeded).wsgi_app
+    fronts = [
+        Front(
+            application,
+            seeded.revision,
+            Cache(0),
+            lambda *_: None,
+            threads=2,
+            body_limit=2**20,
+            base=seeded.base,
+            shortcut=shortcut,
+        )
+        for shortcut in (None, Shortcut(seeded))
+    ]
+    for method, fields, headers in _REQUESTS:
+        answers = []
+        for front in fronts:
+            form = urlencode(fields)
+            connection = _Proto(form.encode() if method == "POST" else b"")
+            scope = _Scope(method, "" if method == "POST" else form)
+            scope.headers = {name.lower(): value for name, value in headers.items()}
+            loop.run_until_complete(front.__rsgi__(scope, connection))
+            answers.append((connection.status, sorted(connection.headers), _REQUEST_ID.sub(b"", connection.sent)))
+        assert answers[0] == answers[1], (method, fields, headers)
+        assert seeded.engine.figures()["busy"] == 0
+
+
+def test_a_quick_query_takes_the_short_way(loop: asyncio.AbstractEventLoop, seeded: Library) -> None:
+    def application(*_: Any) -> list[bytes]:
+        raise AssertionError("the application is not asked")
+
+    front = Front(
+        application,
+        seeded.revision,
+        Cache(0),
+        lambda *_: None,
+        threads=2,
+        body_limit=10,
+        base=seeded.base,
+        shortcut=Shortcut(seeded),
+    )
+    for number in range(2):
+        connection = _Proto()
+        seeded.answer(Query("ASK {}"))  # so that the process has started
+        loop.run_until_complete(front.__rsgi__(_Scope("GET", urlencode({"query": f"ASK {{}} # {number}"})), connection))
+        assert connection.status == 200
+
+
+def test_refusals_are_problem_documents_like_all_others(loop: asyncio.AbstractEventLoop) -> None:
+    connection = _Proto()
+    scope = _Scope("POST")
+    scope.headers = {"content-length": "11"}
+    loop.run_until_complete(_front(_Application("no-store")).__rsgi__(scope, connection))
+    document = json.loads(connection.sent)
+    assert (connection.status, document["status"]) == (413, 413)
+    assert document["type"] == "https://kg.example/errors#request-error"
+    assert document["request"]
+    assert ("x-content-type-options", "nosniff") in connection.headers
 
 
 def test_past_its_threads_a_client_is_told_to_come_back(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pyoxigraph as ox
 import pytest
@@ -43,8 +44,13 @@ def _partitions(data: ox.Dataset, namespace: str, part: str, key: str, count: st
 def test_partitions_agree_with_the_graph(
     served: Server, namespace: str, part: str, key: str, count: str, query: str
 ) -> None:
-    rows = list(csv.reader(io.StringIO(served.sparql(query).text)))[1:]
+    rows = list(csv.reader(io.StringIO(served.sparql(_of_documents(query)).text)))[1:]
     assert _partitions(_void(served), namespace, part, key, count) == {k: int(n) for k, n in rows}
+
+
+def _of_documents(query: str) -> str:
+    """The query about what documents say: VoID describes that, and not what is derived."""
+    return re.sub(r"\{ (.*) \}", r'{ GRAPH ?g { \1 } FILTER(!STRENDS(STR(?g), "/derived")) }', query)
 
 
 def test_totals_agree_with_the_graph(served: Server) -> None:
@@ -56,10 +62,9 @@ def test_totals_agree_with_the_graph(served: Server) -> None:
         ]  # type: ignore[union-attr]
         return int(quad.object.value)  # type: ignore[union-attr]
 
-    assert total("triples") == served.count()
-    assert total("distinctSubjects") == int(
-        served.sparql("SELECT (COUNT(DISTINCT ?s) AS ?n) { ?s ?p ?o }").text.split()[1]
-    )
+    for name, counted in (("triples", "*"), ("distinctSubjects", "DISTINCT ?s")):
+        query = _of_documents(f"SELECT (COUNT({counted}) AS ?n) {{ ?s ?p ?o }}")
+        assert total(name) == int(served.sparql(query).text.split()[1])
 
 
 def test_void_is_kept_and_revalidated(served: Server) -> None:

@@ -17,7 +17,8 @@ from serving import until
 
 from kg.engine import Answer, Caller, Query
 from kg.engine.evaluator import IN_MEMORY
-from kg.engine.workers import Limits, QueryProcesses
+from kg.engine.process import Limits
+from kg.engine.workers import QueryProcesses
 from kg.errors import (
     CallerGone,
     KgError,

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 from kg import lexis
@@ -31,7 +32,8 @@ class Query:
 
     `solutions` is the format for SELECT and ASK, `triples` for CONSTRUCT and DESCRIBE; None where the caller can take none.
     Without `default_graphs` the default graph is the union of all graphs. `timeout` is in seconds and can only shorten the
-    engine's own limit. `base` resolves relative IRIs and gives `actor:russia` its meaning.
+    engine's own limit. `base` resolves relative IRIs and gives `actor:russia` its meaning. `revision` is the batch to read at,
+    while there is a snapshot of it; without, the newest.
     """
 
     text: str
@@ -41,11 +43,19 @@ class Query:
     solutions: str | None = "json"
     triples: str | None = "nt"
     timeout: float | None = None
+    revision: int | None = None
 
     def supplied_prefixes(self) -> dict[str, str]:
         """The common prefixes that the text uses and does not declare: the vocabulary's, and one for each kind of document."""
+        return dict(self._supplied)
+
+    @cached_property
+    def _supplied(self) -> Mapping[str, str]:
+        missing = lexis.undeclared_prefixes(self.text)
+        if not missing:
+            return {}
         common = {**PREFIXES, **({kind: f"{self.base}{kind}/" for kind in KINDS} if self.base else {})}
-        return {name: common[name] for name in sorted(lexis.undeclared_prefixes(self.text) & common.keys())}
+        return {name: common[name] for name in sorted(missing & common.keys())}
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,26 @@ class Caller:
 NOBODY = Caller()
 
 
+class Pending(Protocol):
+    """A query on its way, for one thread at a time. In the end `answer` or `abandon` has to be called, unless `receive` gave the answer."""
+
+    @property
+    def has_turn(self) -> bool:
+        """Whether it may be evaluated now."""
+
+    def start(self) -> int | None:
+        """Have it evaluated, as it is its turn; the descriptor on which there will be something to read. None: `answer` has to do it."""
+
+    def receive(self) -> Answer | None:
+        """The answer, when there is something to read and that is all of it. None: `answer` waits for the rest, or raises the error."""
+
+    def answer(self) -> Answer:
+        """The answer, after waiting for it, from whatever state. Raises what `Engine.answer` does."""
+
+    def abandon(self) -> None:
+        """Nobody wants the answer any more. Idempotent, and does nothing where it is there already."""
+
+
 class Engine(Protocol):
     """Follows one journal and answers queries about what it has seen of it."""
 
@@ -134,7 +164,14 @@ class Engine(Protocol):
         """
 
     def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
-        """Evaluate a query on one state of the graph. Raises a `QueryError`, `NotAcceptable` or `Overloaded`; an answer is whole."""
+        """Evaluate a query on one state of the graph. Raises a `QueryError`, `NotAcceptable`, `Overloaded` or, for
+        a revision that is no longer at hand, `SnapshotGone`; an answer is whole."""
+
+    def begin(self, query: Query, caller: Caller, placed: Callable[[], object]) -> Pending | None:
+        """Begin what `answer` does without waiting for anything; None where that cannot be done, and `answer` has to do it all.
+
+        `placed` is called, quickly and from any thread, when it is the query's turn, unless it is at once. Raises what `answer` does.
+        """
 
     def figures(self) -> Mapping[str, int]:
         """Numbers for operators, by name."""

@@ -1,4 +1,4 @@
-"""What runs inside a query process: one query at a time on a read-only snapshot.
+"""What runs inside a query process: one query at a time on a read-only snapshot, or one update on a copy of documents sent with it.
 
 Run as `python -m kg.engine.evaluator`. Reads requests from its standard input and writes replies to its standard output, each a
 frame: a 4-byte length, a JSON header, and as many bytes of body as the header's `length` says, or the path of a file where the
@@ -16,7 +16,7 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,12 +34,22 @@ LENGTH = struct.Struct(">I")
 STARTED = b"ready"
 
 
+def frame(header: Mapping[str, Any]) -> bytes:
+    """A frame without a body."""
+    text = json.dumps(header).encode()
+    return LENGTH.pack(len(text)) + text
+
+
 def write_frame(stream: IO[bytes], header: Mapping[str, Any], body: bytes = b"") -> None:
     """Write a frame to an unbuffered stream, all of it."""
-    text = json.dumps(header).encode()
-    view = memoryview(LENGTH.pack(len(text)) + text + body)
+    view = memoryview(frame(header) + body)
     while view:
         view = view[stream.write(view) :]
+
+
+def spool_prefix(pid: int) -> str:
+    """How the names of a query process's spooled answers begin, so that they can be removed after it."""
+    return f"{pid}-"
 
 
 class Sink:
@@ -59,7 +69,7 @@ class Sink:
         if self.file is None:
             self._parts.append(data)
             if self.length > IN_MEMORY:
-                self.file = tempfile.NamedTemporaryFile(dir=self._spool, delete=False)
+                self.file = tempfile.NamedTemporaryFile(dir=self._spool, prefix=spool_prefix(os.getpid()), delete=False)
                 self.file.write(b"".join(self._parts))
                 self._parts = []
         else:
@@ -75,7 +85,8 @@ class Sink:
 
     def discard(self) -> None:
         if self.file is not None:
-            self.file.close()
+            with contextlib.suppress(OSError):  # of a full disk, where closing tries to write once more
+                self.file.close()
             Path(self.file.name).unlink(missing_ok=True)
 
 
@@ -115,6 +126,58 @@ def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: Sink) -> dict[s
     return {"kind": kind, "format": wanted, "length": sink.length}
 
 
+def _rewrite(request: Mapping[str, Any], sink: Sink) -> dict[str, Any]:
+    """Apply an update to a store that holds the documents sent with it and nothing else.
+
+    What is written is the new state, in N-Quads, of those that it changes; the header tells which, and the bytes of each.
+    """
+    before, after = ox.Store(), ox.Store()
+    sent: dict[ox.NamedNode, list[ox.Quad]] = {}
+    for iri, content in request["documents"].items():
+        graph = ox.NamedNode(iri)
+        parsed = ox.parse(content, format=ox.RdfFormat.N_TRIPLES, lenient=True)
+        sent[graph] = [ox.Quad(q.subject, q.predicate, q.object, graph) for q in parsed]
+        before.extend(sent[graph])
+        after.extend(sent[graph])
+    try:
+        with _without_descriptors():
+            after.update(request["text"], base_iri=request["base"], prefixes=request["prefixes"])
+    except OSError:
+        return {"error": "refused", "message": "it would make this service send requests elsewhere"}
+    stray = next((q.graph_name for q in after if q.graph_name not in sent), None)
+    if stray is not None:
+        what = str(stray) if isinstance(stray, ox.NamedNode) else "no graph"
+        return {"error": "refused", "message": f"it would write to {what}, which it does not name as GRAPH and an IRI"}
+    changed: list[tuple[str, int]] = []
+    for graph, quads in sent.items():
+        # The store writes some literals in another way ("01" as 1). What the update leaves alone stays as it was written.
+        kept = [quad for quad in quads if quad in after]
+        added = [quad for quad in after.quads_for_pattern(None, None, None, graph) if quad not in before]
+        if added or len(kept) < len(quads):
+            start = sink.length
+            ox.serialize([*kept, *added], sink, format=ox.RdfFormat.N_QUADS)  # type: ignore[arg-type]
+            changed.append((graph.value, sink.length - start))
+    sink.flush()
+    return {"changed": changed, "length": sink.length}
+
+
+@contextlib.contextmanager
+def _without_descriptors() -> Iterator[None]:
+    """Within the block this process can open no file and no socket: whatever an update says, and however it is read, it asks nobody.
+
+    RLIMIT_NOFILE is the number of the first descriptor that is refused; those that are open stay so (setrlimit(2)).
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def not_acceptable(kind: str) -> dict[str, Any]:
     """The header of a reply to a query whose kind of answer cannot be written as asked."""
     what = "RDF" if kind == "triples" else "a table" if kind == "solutions" else "true or false"
@@ -126,10 +189,11 @@ def not_acceptable(kind: str) -> dict[str, Any]:
 PLACE = re.compile(r"error at (\d+):(\d+): (?s:(.*))")
 
 
-def _reply(request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path) -> tuple[dict[str, Any], bytes]:
+def _reply(request: Mapping[str, Any], store: ox.Store | None, cap: int, spool: Path) -> tuple[dict[str, Any], bytes]:
+    """The reply to a query on a store or, without one, to an update."""
     sink = Sink(cap, spool)
     try:
-        header = _evaluate(store, request, sink)
+        header = _rewrite(request, sink) if store is None else _evaluate(store, request, sink)
         if sink.file is not None:
             sink.file.close()
             return {**header, "spooled": sink.file.name}, b""
@@ -143,7 +207,8 @@ def _reply(request: Mapping[str, Any], store: ox.Store, cap: int, spool: Path) -
     except MemoryError:
         header = {"error": "memory"}
     except OSError as error:
-        header = {"error": "storage", "message": str(error)}
+        why = f"the answer could not be kept until it is sent: {error}; look whether the disk is full"
+        header = {"error": "storage", "message": why}
     except (ValueError, RuntimeError) as error:
         header = {"error": "evaluation", "message": str(error)}
     sink.discard()
@@ -172,6 +237,9 @@ def main(memory: int, result: int, spool: Path) -> None:
     opened: tuple[str, ox.Store] | None = None
     while len(prefix := requests.read(4)) == 4:
         request = json.loads(requests.read(LENGTH.unpack(prefix)[0]))
+        if "documents" in request:
+            write_frame(replies, *_reply(request, None, result, spool))
+            continue
         if opened is None or opened[0] != request["snapshot"]:
             opened = None  # closes the one before
             try:

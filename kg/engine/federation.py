@@ -72,16 +72,16 @@ class Federation:
         tickets: list[Ticket] = []
         edits = []
         for found in _read(query):
-            if isinstance(found, _Edit):
+            if isinstance(found, Edit):
                 edits.append(found)
                 continue
             if len(tickets) == _MOST_CALLS:
                 raise ServiceRefused(f"a query may have SERVICE at most {_MOST_CALLS} times", **found.facts)
             ticket = Ticket(self._require_allowed(found), found.silent)
             tickets.append(ticket)
-            edits.append(_Edit(found.start, found.end, f"<{self._origin()}{ticket.secret}>"))
+            edits.append(Edit(found.start, found.end, f"<{self._origin()}{ticket.secret}>"))
         edits.sort()
-        sent = _apply(text, edits)
+        sent = apply(text, edits)
         self._require_harmless(sent)
         return Admission(text, sent, edits, tickets, self._gateway)
 
@@ -120,7 +120,7 @@ class Federation:
                 raise ServiceRefused("SERVICE stands in a place where it cannot be told what it means")
 
 
-class _Edit(NamedTuple):
+class Edit(NamedTuple):
     """`text` instead of what stands from `start` to `end`, which is on one line, as `text` is."""
 
     start: int
@@ -145,7 +145,7 @@ class _Call:
         return {"endpoint": self.iri, "line": self.line, "column": self.column}
 
 
-def _read(query: Query) -> Iterator[_Edit | _Call]:
+def _read(query: Query) -> Iterator[Edit | _Call]:
     """What is to be written differently in a query. Raises `ServiceRefused` where SERVICE may be hidden in something else."""
     text, base, namespaces = query.text, query.base, query.supplied_prefixes()
     code: list[lexis.Token] = []
@@ -162,22 +162,22 @@ def _read(query: Query) -> Iterator[_Edit | _Call]:
         token, following, after = (*code[at : at + 3], end, end)[:3]
         keyword = token.text.upper() if token.kind == "word" else ""
         if keyword == "BASE" and following.kind == "iri":
-            base = _resolve(following.text, base)
+            base = resolve(following.text, base)
         elif keyword == "PREFIX" and following.kind == "name" and after.kind == "iri":
-            namespaces[following.text[:-1]] = _resolve(after.text, base) or ""
+            namespaces[following.text[:-1]] = resolve(after.text, base) or ""
         elif keyword == "SERVICE":
             silent = following.kind == "word" and following.text.upper() == "SILENT"
             at += 1 + silent
             named = code[at] if at < len(code) else end
             for comment in comments:
                 if token.start < comment.start < named.start:  # so that nothing but blanks stands before the endpoint
-                    yield _Edit(comment.start, comment.start + len(comment.text), " " * len(comment.text))
+                    yield Edit(comment.start, comment.start + len(comment.text), " " * len(comment.text))
             comments = [one for one in comments if not token.start < one.start < named.start]
-            iri = _resolve(named.text, base) if named.kind == "iri" else None
+            iri = resolve(named.text, base) if named.kind == "iri" else None
             if named.kind == "name":
-                iri = _expand(named.text, namespaces)
+                iri = expand(named.text, namespaces)
             written = named.text or "the end of the query"
-            line, column = _place(text, token.start)
+            line, column = place(text, token.start)
             yield _Call(named.start, named.start + len(named.text), silent, written, iri, line, column)
         elif token.kind in ("string", "iri"):
             yield from _escape(token)
@@ -188,36 +188,36 @@ def _read(query: Query) -> Iterator[_Edit | _Call]:
         yield from _escape(comment)
 
 
-def _escape(token: lexis.Token) -> Iterator[_Edit]:
+def _escape(token: lexis.Token) -> Iterator[Edit]:
     """The letters with an escape in them: the same string or IRI, the same comment, and never a keyword. Not the first letter
     is escaped but the second, because a backslash may stand before the first."""
     for match in _LETTERS.finditer(token.text):
         second = token.start + match.start() + 1
-        yield _Edit(second, second + 1, f"\\u{ord(token.text[match.start() + 1]):04X}")
+        yield Edit(second, second + 1, f"\\u{ord(token.text[match.start() + 1]):04X}")
 
 
-def _rewrite(token: lexis.Token, text: str, namespaces: dict[str, str]) -> Iterator[_Edit]:
+def _rewrite(token: lexis.Token, text: str, namespaces: dict[str, str]) -> Iterator[Edit]:
     """A word, name or variable with the letters in it, so that they cannot be read as a keyword."""
     if token.kind == "variable" and _VARIABLE.fullmatch(token.text):
         return
     prefix, colon, _ = token.text.partition(":")
     if token.kind != "name" or _LETTERS.search(prefix):
-        line, column = _place(text, token.start)
+        line, column = place(text, token.start)
         raise ServiceRefused(
             f"{token.text} may be read as SERVICE, which would make this service send requests elsewhere; "
             + ("choose another prefix" if colon else "write it otherwise"),
             line=line,
             column=column,
         )
-    iri = _expand(token.text, namespaces)
+    iri = expand(token.text, namespaces)
     if iri is None:
-        line, column = _place(text, token.start)
+        line, column = place(text, token.start)
         raise MalformedQuery(f"{token.text} stands for no IRI; is its prefix declared?", line=line, column=column)
     written = lexis.Token("iri", f"<{iri}>", 0)
-    yield _Edit(token.start, token.start + len(token.text), _apply(written.text, list(_escape(written))))
+    yield Edit(token.start, token.start + len(token.text), apply(written.text, list(_escape(written))))
 
 
-def _expand(name: str, namespaces: dict[str, str]) -> str | None:
+def expand(name: str, namespaces: dict[str, str]) -> str | None:
     """The IRI of a prefixed name, None where there is none."""
     prefix, _, local = name.partition(":")
     try:
@@ -226,7 +226,7 @@ def _expand(name: str, namespaces: dict[str, str]) -> str | None:
         return None
 
 
-def _resolve(reference: str, base: str | None) -> str | None:
+def resolve(reference: str, base: str | None) -> str | None:
     """The IRI of `<…>`, by the library that the engine resolves it with; None where it has none."""
     try:
         triple = next(iter(ox.parse(f"<a:> <a:> {reference} .", format=ox.RdfFormat.TURTLE, base_iri=base)))
@@ -236,12 +236,12 @@ def _resolve(reference: str, base: str | None) -> str | None:
     return triple.object.value
 
 
-def _place(text: str, offset: int) -> tuple[int, int]:
+def place(text: str, offset: int) -> tuple[int, int]:
     """Line and column, from 1, as the engine counts them: in characters."""
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def _apply(text: str, edits: Sequence[_Edit]) -> str:
+def apply(text: str, edits: Sequence[Edit]) -> str:
     parts, done = [], 0
     for edit in edits:
         parts += [text[done : edit.start], edit.text]
@@ -256,7 +256,7 @@ class Admission:
         self,
         original: str,
         text: str,
-        edits: Sequence[_Edit],
+        edits: Sequence[Edit],
         tickets: Sequence[Ticket],
         gateway: Gateway | None,
     ) -> None:
@@ -296,6 +296,6 @@ class Admission:
             if offset < begin:
                 break
             if offset < begin + len(edit.text):
-                return _place(self._original, edit.start)
+                return place(self._original, edit.start)
             shift += len(edit.text) - (edit.end - edit.start)
-        return _place(self._original, offset - shift)
+        return place(self._original, offset - shift)

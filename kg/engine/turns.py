@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from kg.engine import Caller
 from kg.errors import CallerGone, Overloaded
@@ -29,11 +30,12 @@ _REMEMBERED = 10_000
 
 @dataclass(eq=False)
 class Turn:
-    """The right to evaluate one query, from `Turns.enter` to `Turns.leave`."""
+    """The right to evaluate one query once it is `placed`, until `Turns.leave`. `woken` is called, quickly and from any thread,
+    when a turn that was not given at once is."""
 
     slow: bool
     placed: bool = False
-    woken: threading.Event = field(default_factory=threading.Event)
+    woken: Callable[[], object] | None = None
 
 
 class _Line:
@@ -85,14 +87,20 @@ class Turns:
         self._was_slow: OrderedDict[int, bool] = OrderedDict()
 
     def enter(self, text: str, caller: Caller, patience: float, *, slow: bool | None = None) -> Turn:
-        """Wait for a turn, at most `patience` seconds. Raises `Overloaded` or `CallerGone`.
+        """Wait for a turn, at most `patience` seconds: `ask` and `wait`."""
+        return self.wait(self.ask(text, caller, slow=slow), caller, patience)
+
+    def ask(
+        self, text: str, caller: Caller, *, slow: bool | None = None, woken: Callable[[], object] | None = None
+    ) -> Turn:
+        """A turn, given already or to wait for, and in the end to `leave` or to `withdraw`. Raises `Overloaded`.
 
         `slow` is for a query that was stopped for being slow: it goes before its caller's others.
         """
         with self._lock:
             again = slow is not None
             turn = Turn(self._was_slow.get(hash(text), False) if slow is None else slow)
-            line = self._slow if turn.slow else self._quick
+            line = self._line(turn)
             if not again:
                 waiting, own = len(self._quick) + len(self._slow), line.count(caller.address)
                 if waiting >= self._queue or own >= max(1, self._queue // 2):
@@ -102,12 +110,22 @@ class Turns:
                     )
             line.add(caller.address, turn, first=again)
             self._grant()
+            turn.woken = woken  # not before: who is given a turn at once need not be told
+        return turn
+
+    def wait(self, turn: Turn, caller: Caller, patience: float) -> Turn:
+        """The turn once it is given, within `patience` seconds. Raises `Overloaded` or `CallerGone`; then it is no more."""
         if turn.placed and not caller.gone:
             return turn
-        with caller.on_hang_up(turn.woken.set):
-            turn.woken.wait(patience)
+        given = threading.Event()
         with self._lock:
-            line.remove(caller.address, turn)
+            turn.woken = given.set
+            if turn.placed:
+                given.set()
+        with caller.on_hang_up(given.set):
+            given.wait(patience)
+        with self._lock:
+            self._line(turn).remove(caller.address, turn)
         if caller.gone:
             if turn.placed:
                 self.leave(turn)
@@ -117,6 +135,14 @@ class Turns:
                 f"no query process became free within {patience:g} seconds; try again in a few seconds", retry_after=5
             )
         return turn
+
+    def withdraw(self, turn: Turn, caller: Caller) -> None:
+        """Give up a turn for which nothing was evaluated, given or not."""
+        with self._lock:
+            self._line(turn).remove(caller.address, turn)
+            turn.woken = None
+        if turn.placed:
+            self.leave(turn)
 
     def became_slow(self, turn: Turn) -> bool:
         """Tell that a query has been running for longer than `QUICK`; whether it may go on where it is."""
@@ -147,6 +173,9 @@ class Turns:
         with self._lock:
             return len(self._quick) + len(self._slow)
 
+    def _line(self, turn: Turn) -> _Line:
+        return self._slow if turn.slow else self._quick
+
     def _grant(self) -> None:
         while self._running < self._places:
             slow_may = bool(len(self._slow)) and self._running_slow < self._slow_places
@@ -160,4 +189,5 @@ class Turns:
                 return
             self._running += 1
             turn.placed = True
-            turn.woken.set()
+            if turn.woken is not None:
+                turn.woken()

@@ -45,7 +45,13 @@ class Kept:
 @functools.lru_cache(maxsize=4096)
 def canonical(query: str) -> tuple[tuple[str, str], ...]:
     """The parameters of a query string, the same for every order in which they may come."""
-    return tuple(sorted(parse_qsl(query, keep_blank_values=True))) if query else ()
+    return tuple(sorted(parameters(query)))
+
+
+@functools.lru_cache(maxsize=64)
+def parameters(query: str) -> tuple[tuple[str, str], ...]:
+    """The parameters of a query string as they come; what is no UTF-8 has U+FFFD in its place. Read once a request, wanted twice."""
+    return tuple(parse_qsl(query, keep_blank_values=True)) if query else ()
 
 
 class Cache:

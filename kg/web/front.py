@@ -1,8 +1,8 @@
 """The outermost layer: connections in, the application behind, answers from memory before it.
 
-Hides the server's interface (RSGI, granian's own) and threads. It answers repeats in the event loop, reads bodies there too, so
-that slow writers hold no thread, runs the WSGI application in a bounded number of threads, and learns when a client goes away,
-which WSGI cannot tell. Promises that concurrent identical reads are computed once, that nothing is served which an earlier
+Hides the server's interface (RSGI, granian's own) and threads. It answers repeats in the event loop, and queries that are new
+and quick; reads bodies there too, so that slow writers hold no thread; runs the WSGI application for all else, in a bounded number
+of threads; and learns when a client goes away, which WSGI cannot tell. Promises that concurrent identical reads are computed once, that nothing is served which an earlier
 acknowledged write has made stale, and that past its bounds a client is told to come back, at once.
 """
 
@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 import logging
+import os
+import signal
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,9 +24,13 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from kg import __version__
-from kg.engine import Caller
+from kg.engine import Answer, Caller, Pending
+from kg.errors import KgError, Overloaded, RequestError
+from kg.terms import Base
+from kg.web import COMMON_HEADERS, problem_document
 from kg.web import cache as caching
 from kg.web.cache import Cache, Headers, Kept
+from kg.web.sparql import Shortcut, Wanted
 
 log = logging.getLogger("kg.request")
 
@@ -34,13 +40,20 @@ _BODY_PATIENCE = 60.0
 #: Answers of up to this many bytes are sent, compressed and kept in one piece; longer ones go as they are read.
 _PIECE = 8 * 2**20
 
+#: Seconds for which a query is waited for in the event loop; then a thread waits for it, which knows of slow queries, deadlines
+#: and clients that go away. Handing a request to a thread and back costs more than a look-up itself (0.5 ms and more of both).
+_AT_ONCE = 0.02
+
+#: Bytes up to which an answer is compressed in the event loop.
+_COMPRESSED_AT_ONCE = 16_384
+
 WSGI = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 Revision = tuple[int, ...]
 
 
 @dataclass
 class Response:
-    """What the application answered: all of the body, or the rest of it to be read."""
+    """What the application answered: all of the body, or the rest of it to be read. Names of headers are in lower case."""
 
     status: int
     headers: Headers
@@ -49,14 +62,19 @@ class Response:
     close: Callable[[], None] = lambda: None
 
     def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key.lower() == name), "")
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return ""
 
 
 class Front:
     """An RSGI application over a WSGI one.
 
     `proxies` are the addresses of reverse proxies that are believed. `revision` tells all that answers depend on beside the request. `answered` is told of each answer: method, status, and the
-    seconds it took to compute, or None. `threads` bounds the requests worked on at once, `body_limit` their bodies in bytes.
+    seconds it took to compute, or None. `threads` bounds the requests worked on at once, `body_limit` their bodies in bytes,
+    `batch_limit` those of callers who `may_write` by what their `Authorization` says.
+    `told_to_end` is called when the server is, before it waits for what runs. `base` is the one of the errors' addresses. Queries take the `shortcut` where there is one; what it answers is what the application would.
     """
 
     def __init__(
@@ -68,18 +86,34 @@ class Front:
         *,
         threads: int,
         body_limit: int,
+        batch_limit: int = 0,
+        may_write: Callable[[str], bool] = lambda authorization: False,
         proxies: frozenset[str] = frozenset(),
+        base: Base,
+        shortcut: Shortcut | None = None,
+        told_to_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._application = application
+        self._told_to_end = told_to_end
         self._revision = revision
         self._cache = cache
         self._answered = answered
         self._threads = threads
         self._proxies = proxies
         self._body_limit = body_limit
+        self._batch_limit = batch_limit
+        self._may_write = may_write
+        self._base = base
+        self._shortcut = shortcut
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._busy = 0
+        self._read_revision: Revision | None = None
         self._flights: dict[object, asyncio.Future[Kept | Response | None]] = {}
+
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        # The server waits for all that runs before it says that it ends. Its own handler hangs on the loop, which learns of a signal
+        # by other means, and stays.
+        signal.signal(signal.SIGTERM, lambda *_: self._told_to_end())
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
@@ -92,33 +126,40 @@ class Front:
         method = scope.method
         coding = caching.coding_for(headers.get("accept-encoding") or "")
         if_none_match = headers.get("if-none-match")
-        revision = self._revision()
+        revision = self._revision_now()
         wanted: object = None
         body = b""
         if method in ("GET", "HEAD"):
-            if not _conditional_beyond_etag(headers):
+            if not _conditional_beyond_etag(headers) and not _is_long_poll(scope):
                 wanted = _key(scope, headers, b"", coding)
         else:
             try:
                 body = await asyncio.wait_for(self._read(headers, proto), _BODY_PATIENCE)
             except _BodyTooLarge:
-                self._refuse(proto, 413, "the body is larger than anything taken here")
+                self._refuse(
+                    scope,
+                    proto,
+                    413,
+                    RequestError("the body is larger than anything taken here, or taken without a token"),
+                )
                 return
             except TimeoutError:
-                self._refuse(proto, 408, f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
+                late = RequestError(f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
+                self._refuse(scope, proto, 408, late)
                 return
-            if method == "POST" and scope.path == "/sparql":
+            if method == "POST" and scope.path == "/sparql" and not _conditional_beyond_etag(headers):
                 wanted = _key(scope, headers, body, coding)
         if wanted is not None:
             kept = self._cache.find(revision, wanted)
             if kept is not None:
                 self._answered(method, self._send_kept(proto, kept, method, if_none_match), None)
                 return
-        if self._busy >= self._threads:
-            self._refuse(proto, 503, "too many requests are being worked on; try again in a few seconds")
+        request = _new_id()
+        try:
+            answer = await self._answer(scope, proto, body, coding, revision, wanted, request)
+        except Overloaded as error:
+            self._refuse(scope, proto, 503, error, request)
             return
-        request = uuid.uuid4().hex[:12]
-        answer = await self._answer(scope, proto, body, coding, revision, wanted, request)
         seconds = time.perf_counter() - start
         if answer is None:
             log.info("[%s] %s %s: the client went away after %.1f ms", request, method, scope.path, seconds * 1000)
@@ -126,10 +167,23 @@ class Front:
         if isinstance(answer, Kept):
             status = self._send_kept(proto, answer, method, if_none_match)
         else:
-            status = answer.status
-            await self._send(proto, answer, method)
+            status = await self._send(proto, answer, method, if_none_match)
         self._answered(method, status, seconds)
         log.info("[%s] %s %s %d %.1f ms", request, method, scope.path, status, seconds * 1000)
+
+    def _revision_now(self) -> Revision:
+        """The revision at this moment, read once for all requests that are here already.
+
+        Who comes first has it forgotten before reading it. The loop takes things in the order in which they came, so whoever
+        finds it not forgotten yet had come before it was read, and sees whatever was acknowledged before they asked.
+        """
+        if self._read_revision is None:
+            asyncio.get_running_loop().call_soon(self._forget_revision)
+            self._read_revision = self._revision()
+        return self._read_revision
+
+    def _forget_revision(self) -> None:
+        self._read_revision = None
 
     # Computing
 
@@ -148,7 +202,7 @@ class Front:
             flight = self._flights[revision, wanted] = asyncio.get_running_loop().create_future()
         answer: Kept | Response | None = None
         try:
-            answer = await self._compute(scope, proto, body, coding, request)
+            answer = await self._compute(scope, proto, body, coding, wanted, request)
             if wanted is not None and isinstance(answer, Response) and (kept := _as_kept(answer)) is not None:
                 answer = kept
                 if self._revision() == revision:
@@ -159,15 +213,62 @@ class Front:
                 del self._flights[revision, wanted]
                 flight.set_result(answer if isinstance(answer, Kept) else None)
 
-    async def _compute(self, scope: Any, proto: Any, body: bytes, coding: str, request: str) -> Response | None:
+    async def _compute(
+        self, scope: Any, proto: Any, body: bytes, coding: str, wanted: object, request: str
+    ) -> Response | None:
         caller = Caller(
             caller_address(scope.client, scope.headers.get("x-forwarded-for") or "", self._proxies), request
         )
+        if wanted is None or scope.path != "/sparql" or self._shortcut is None:
+            return await self._run_application(scope, proto, body, coding, caller, None)
+        loop = asyncio.get_running_loop()
+        moment = _Moment(loop)
+        begun = self._begin(scope, body, caller, moment)
+        if begun is None:
+            return await self._run_application(scope, proto, body, coding, caller, None)
+        query, pending = begun
+        try:
+            answer = await moment.answer_of(pending)
+            header = None if answer is None else self._shortcut.head(query, answer)
+            if answer is None or header is None:
+                return await self._run_application(scope, proto, body, coding, caller, pending)
+            assert isinstance(answer.body, bytes)
+            named = [(name.lower(), value) for name, value in (*header, *COMMON_HEADERS)]
+            response = Response(200, named, answer.body)
+            method = "POST" if scope.method == "POST" else "GET"
+            if coding == "identity" or answer.length <= _COMPRESSED_AT_ONCE:
+                _encode(response, coding, method)
+            else:
+                await loop.run_in_executor(self._pool, _encode, response, coding, method)
+            return response
+        finally:
+            pending.abandon()
+
+    def _begin(self, scope: Any, body: bytes, caller: Caller, moment: _Moment) -> tuple[Wanted, Pending] | None:
+        """The evaluation of the query that a request has, if it is one for the event loop."""
+        assert self._shortcut is not None
+        headers = scope.headers
+        query_string = scope.query_string
+        if not query_string.isascii():
+            return None
+        post = (headers.get("content-type"), body) if scope.method == "POST" else None
+        accept = headers.get("accept")
+        return self._shortcut.begin(caching.parameters(query_string), post, accept, caller, moment.placed)
+
+    async def _run_application(
+        self, scope: Any, proto: Any, body: bytes, coding: str, caller: Caller, pending: Pending | None
+    ) -> Response | None:
+        """The application's answer, in a thread; None where nobody waits for it any more. Raises `Overloaded`."""
+        if self._busy >= self._threads:
+            raise Overloaded("too many requests are being worked on; try again in a few seconds", retry_after=5)
         environ = _environ(scope, body, caller)
         if scope.method in ("GET", "HEAD"):
             # One answer serves all: HEAD is it without its body, and whoever has it already is told so when it is sent.
             environ["REQUEST_METHOD"] = "GET"
-            environ.pop("HTTP_IF_NONE_MATCH", None)
+            if environ.pop("HTTP_IF_NONE_MATCH", None) is not None:
+                environ.pop("HTTP_IF_MODIFIED_SINCE", None)  # which does not count beside it (RFC 9110, section 13.1.3)
+        if pending is not None:
+            environ["kg.pending"] = pending
         loop = asyncio.get_running_loop()
         self._busy += 1
         work = loop.run_in_executor(self._pool, _run, self._application, environ, coding)
@@ -183,14 +284,24 @@ class Front:
             self._busy -= 1
 
     async def _read(self, headers: Any, proto: Any) -> bytes:
+        limit = self._body_limit
+
+        async def require(size: int) -> None:
+            """What is larger than the limit is taken from those alone who may write, who are asked for their token only then."""
+            nonlocal limit
+            if size > limit and limit < self._batch_limit:
+                token, loop = headers.get("authorization") or "", asyncio.get_running_loop()
+                if await loop.run_in_executor(self._pool, self._may_write, token):
+                    limit = self._batch_limit
+            if size > limit:
+                raise _BodyTooLarge
+
         declared = headers.get("content-length") or "0"
-        if declared.isdigit() and int(declared) > self._body_limit:
-            raise _BodyTooLarge
+        await require(int(declared) if declared.isdigit() else 0)
         parts = bytearray()
         async for part in proto:
             parts += part
-            if len(parts) > self._body_limit:
-                raise _BodyTooLarge
+            await require(len(parts))
         return bytes(parts)
 
     # Sending
@@ -205,14 +316,19 @@ class Front:
             proto.response_bytes(kept.status, kept.headers, kept.body)
         return kept.status
 
-    async def _send(self, proto: Any, answer: Response, method: str) -> None:
+    async def _send(self, proto: Any, answer: Response, method: str, if_none_match: str | None) -> int:
+        etag = answer.header("etag")
+        if answer.status in (200, 206) and etag and if_none_match and caching.matches(if_none_match, etag):
+            answer.close()
+            proto.response_empty(304, _of_304(answer))
+            return 304
         if answer.rest is None or method == "HEAD":
             answer.close()
             if answer.body and method != "HEAD":
                 proto.response_bytes(answer.status, answer.headers, answer.body)
             else:
                 proto.response_empty(answer.status, answer.headers)
-            return
+            return answer.status
         loop = asyncio.get_running_loop()
         transport = proto.response_stream(answer.status, answer.headers)
         try:
@@ -221,17 +337,69 @@ class Front:
                 await transport.send_bytes(piece)
         finally:
             answer.close()
+        return answer.status
 
-    def _refuse(self, proto: Any, status: int, detail: str) -> None:
-        title = {
-            408: "The request took too long to arrive",
-            413: "The request is too large",
-            503: "The service is busy",
-        }[status]
-        text = f'{{"type": "/errors#{"overloaded" if status == 503 else "request-error"}", "title": "{title}", "status": {status}, "detail": "{detail}"}}'
-        headers = [("content-type", "application/problem+json"), ("access-control-allow-origin", "*")]
-        proto.response_bytes(status, headers + ([("retry-after", "5")] if status == 503 else []), text.encode())
-        self._answered("other", status, None)
+    def _refuse(self, scope: Any, proto: Any, status: int, error: KgError, request: str = "") -> None:
+        """Answer without the application, as it would."""
+        request = request or _new_id()
+        title = _TITLES.get(status, type(error).title())
+        facts = {**error.facts, "request": request}
+        document = problem_document(self._base, type(error).name(), title, status, error.detail, facts)
+        headers = [("content-type", "application/problem+json"), *COMMON_HEADERS]
+        if status == 503:
+            headers.append(("retry-after", str(error.facts["retry_after"])))
+        proto.response_bytes(
+            status, [(name.lower(), value) for name, value in headers], json.dumps(document).encode() + b"\n"
+        )
+        self._answered(scope.method, status, None)
+        log.info("[%s] %s %s %d %s", request, scope.method, scope.path, status, error.detail)
+
+
+_TITLES = {408: "The request took too long to arrive", 413: "The request is too large"}
+
+
+class _Moment:
+    """The time for which the event loop waits for an answer: first for the query's turn, then for something to read."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._turn: asyncio.Future[bool] = loop.create_future()
+        self._reply: asyncio.Future[bool] = loop.create_future()
+
+    def placed(self) -> None:
+        """It is the query's turn. From any thread."""
+        self._loop.call_soon_threadsafe(_settle, self._turn, True)
+
+    async def answer_of(self, pending: Pending) -> Answer | None:
+        """The answer, if it is there within the moment and is one."""
+        loop = self._loop
+        end = loop.call_later(_AT_ONCE, self._pass)
+        try:
+            if not pending.has_turn and not await self._turn:
+                return None
+            descriptor = pending.start()
+            if descriptor is None:
+                return None
+            loop.add_reader(descriptor, _settle, self._reply, True)
+            try:
+                return pending.receive() if await self._reply else None
+            finally:
+                loop.remove_reader(descriptor)
+        finally:
+            end.cancel()
+
+    def _pass(self) -> None:
+        _settle(self._turn, False)
+        _settle(self._reply, False)
+
+
+def _settle(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _new_id() -> str:
+    return os.urandom(6).hex()
 
 
 def _key(scope: Any, headers: Any, body: bytes, coding: str) -> object:
@@ -264,17 +432,24 @@ class _BodyTooLarge(Exception):
     pass
 
 
+def _is_long_poll(scope: Any) -> bool:
+    """Whether a request waits for the next revision: what it gets is not a function of this one."""
+    return scope.path == "/changes" and "wait=" in scope.query_string
+
+
 def _conditional_beyond_etag(headers: Any) -> bool:
     """Whether a read has conditions that memory does not look at."""
+    if "if-modified-since" in headers and "if-none-match" not in headers:
+        return True
     return any(
         name in headers
         for name in (
-            "if-modified-since",
             "if-match",
             "if-unmodified-since",
             "range",
             "authorization",
             "kg-min-revision",
+            "accept-datetime",
         )
     )
 
@@ -314,6 +489,10 @@ def _environ(scope: Any, body: bytes, caller: Caller) -> dict[str, Any]:
             # Repeated fields are one with commas (RFC 9110, section 5.3).
             field = f"HTTP_{key}"
             environ[field] = f"{environ[field]},{value}" if field in environ else value
+    for name in scope.headers.keys():  # noqa: SIM118 — no dictionary
+        # The server gives no value that is not ASCII: it came all the same, and whoever reads it is to know.
+        if name not in ("content-type", "content-length"):
+            environ.setdefault(f"HTTP_{name.upper().replace('-', '_')}", "")
     return environ
 
 
@@ -363,7 +542,11 @@ def _encode(response: Response, coding: str, method: str) -> None:
 
 
 _KEPT_ON_304 = ("etag", "cache-control", "content-location", "date", "expires", "vary", "kg-revision", "link", "last-modified",
-                "access-control-allow-origin", "access-control-expose-headers")  # fmt: skip
+                "content-language", "memento-datetime", "access-control-allow-origin", "access-control-expose-headers")  # fmt: skip
+
+
+def _of_304(response: Response) -> Headers:
+    return [(n, v) for n, v in response.headers if n in _KEPT_ON_304]
 
 
 def _as_kept(response: Response) -> Kept | None:
@@ -378,6 +561,4 @@ def _as_kept(response: Response) -> Kept | None:
         return None
     headers = [(n, v) for n, v in response.headers if n != "content-length"]
     headers.append(("content-length", str(len(response.body))))
-    return Kept(
-        response.status, headers, response.body, etag, [(n, v) for n, v in response.headers if n in _KEPT_ON_304]
-    )
+    return Kept(response.status, headers, response.body, etag, _of_304(response))

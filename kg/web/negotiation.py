@@ -6,8 +6,10 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 
+from werkzeug.datastructures import LanguageAccept
 from werkzeug.http import parse_accept_header
 
+from kg.engine import Answer
 from kg.errors import NotAcceptable
 
 HTML = "text/html"
@@ -88,6 +90,24 @@ def choose(accept: str | None, available: Sequence[str]) -> str:
     return chosen
 
 
+@functools.lru_cache(maxsize=1024)
+def languages(accept_language: str | None) -> tuple[str, ...]:
+    """The languages that the header prefers, as tags in lower case, best first; English stands at the end. At most ten."""
+    wanted = parse_accept_header(accept_language or "", LanguageAccept)
+    found = [tag.lower() for tag, quality in wanted if quality > 0 and tag != "*"]
+    return tuple(dict.fromkeys([*found[:9], "en"]))
+
+
+def language_rank(language: str | None, wanted: Sequence[str]) -> int:
+    """The place of a language among those wanted, 0 for the best; `en-GB` is content with `en`, and the other way round
+    (RFC 4647, sections 3.3.1 and 3.4)."""
+    tag = (language or "").lower()
+    for place, other in enumerate(wanted):
+        if tag == other or (tag and (tag.startswith(other + "-") or other.startswith(tag + "-"))):
+            return place
+    return len(wanted)
+
+
 def not_acceptable(accept: str | None, available: Sequence[str]) -> NotAcceptable:
     """The error for a header that none of these media types satisfies."""
     return NotAcceptable(
@@ -136,3 +156,19 @@ def require_xml(pieces: Iterable[bytes], available: Sequence[str]) -> None:
                 available=list(available),
             )
         before = piece[-16:]
+
+
+def require_xml_answer(answer: Answer) -> None:
+    """Raise `NotAcceptable` where an answer in XML would not be XML; else it can still be read from its beginning."""
+    available = RDF_TYPES if answer.kind == "triples" else SOLUTION_TYPES
+    others = [media_type for media_type, name in available.items() if name != answer.format]
+    body = answer.body
+    if isinstance(body, bytes):
+        require_xml([body], others)
+        return
+    try:
+        require_xml(iter(lambda: body.read(2**20), b""), others)
+    except NotAcceptable:
+        body.close()
+        raise
+    body.seek(0)

@@ -38,10 +38,17 @@ class Metrics:
             registry=self.registry,
         )
         self.registry.register(_State(library, cache))
+        self._counters: dict[tuple[str, int], Counter] = {}  # looking them up by their labels costs more than counting
 
     def answered(self, method: str, status: int, seconds: float | None) -> None:
         """Count an answer; `seconds` is None where it came from memory."""
-        self.requests.labels(method if method in _METHODS else "other", str(status)).inc()
+        counter = self._counters.get((method, status))
+        if counter is None:
+            known = method if method in _METHODS else "other"
+            counter = self.requests.labels(known, str(status))
+            if known == method:
+                self._counters[method, status] = counter
+        counter.inc()
         if seconds is not None:
             self.seconds.observe(seconds)
 
@@ -115,6 +122,7 @@ def blueprint(library: Library, metrics: Metrics) -> Blueprint:
             base=library.base.iri,
             revision=last,
             reached=reached,
+            facts="behind, see the log" if library.engine.figures().get("rules_behind") else "ok",
             documents=library.journal.counts(),
         )
 

@@ -18,15 +18,17 @@ from kg import config
 from kg.engine import Query
 from kg.errors import EngineUnavailable, KgError
 from kg.library import open_library
-from kg.web import create_app
+from kg.web import create_app, feed
+from kg.web.authority import Authority
 from kg.web.cache import Cache
 from kg.web.front import Front
 from kg.web.operations import Metrics
+from kg.web.sparql import Shortcut
 
 
 def application() -> Front:
     """The service on the data directory of the environment's settings."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _log_to_stderr()
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     try:
         settings = config.read()
@@ -50,11 +52,38 @@ def application() -> Front:
         library.revision,
         cache,
         metrics.answered,
-        # Queries that wait hold a thread each, so there are as many as may wait, and the ones for all else.
-        threads=settings.threads + settings.query_queue + settings.query_processes,
-        body_limit=max(settings.query_limit, settings.batch_limit),
+        # Queries that wait hold a thread each, and so do those who wait for a revision: there are as many as may wait, and the ones for all else.
+        threads=settings.threads + settings.query_queue + settings.query_processes + feed.WAITERS,
+        body_limit=max(settings.query_limit, settings.document_limit, settings.validate_limit),
+        batch_limit=settings.batch_limit,
+        may_write=Authority(library).recognises,
         proxies=frozenset(filter(None, settings.proxies.split(","))),
+        base=library.base,
+        shortcut=Shortcut(library),
+        told_to_end=feed.ENDING.set,
     )
+
+
+def _log_to_stderr() -> None:
+    # A line a request: what no line tells of is not looked up for it ("Optimization" in Python's Logging HOWTO).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """Writes the time as the usual one does, and works it out once a second."""
+
+    _second = 0
+    _written = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 (its name there)
+        second = int(record.created)
+        if second != self._second:
+            self._written, self._second = super().formatTime(record, self.default_time_format), second
+        return f"{self._written},{int(record.msecs):03d}"
 
 
 def _end_with_parent() -> None:
