@@ -169,6 +169,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("result_limit", "256MiB", _size, "The largest answer to a query; past that it is an error, never a part."),
     Setting("document_limit", "4MiB", _size, "The largest single document that is read."),
     Setting("batch_limit", "256MiB", _size, "The largest file that holds many documents (TriG, N-Quads, JSON-LD)."),
+    Setting("judge_timeout", "30", _seconds, "Seconds within which a document that is sent must have been read, and judged."),
+    Setting("validate_limit", "1MiB", _size, "The largest body that /validate reads."),
+    Setting("validate_rate", "60", _whole, "How many times a minute one address may ask /validate."),
     Setting("cache_size", "64MiB", _size, "Memory for answers that are asked for again."),
     Setting("threads", "16", _whole, "How many requests other than waiting queries are worked on at once."),
     Setting("proxies", "", _addresses, "Addresses of reverse proxies, with commas between them; where one of them asks, its X-Forwarded-For names the caller, for fair turns. Default: none is believed."),
@@ -203,6 +206,9 @@ class Config:
     cache_size: int
     threads: int
     proxies: str = ""
+    judge_timeout: float = 30.0
+    validate_limit: int = 2**20
+    validate_rate: int = 60
     service_allow: str = ""
     service_timeout: float = 10.0
     service_limit: int = 16 * 2**20

@@ -7,29 +7,45 @@ class's docstring is its title for people, the rest is its page in the documenta
     ├── ConfigurationError
     │   ├── BaseMismatch
     │   ├── NewerFormat
-    │   └── DirectoryInUse
+    │   ├── DirectoryInUse
+    │   └── MalformedQuestion
     ├── RequestError
+    │   ├── InvalidParameter
+    │   │   ├── UnknownName
+    │   │   └── AmbiguousName
     │   ├── NotAcceptable
     │   ├── UnsupportedMediaType
-    │   └── MethodNotAllowed
+    │   ├── MethodNotAllowed
+    │   ├── PreconditionFailed
+    │   ├── Unauthorized
+    │   └── Forbidden
     ├── DocumentError
     │   ├── MalformedDocument
     │   ├── DocumentTooLarge
     │   ├── UnplaceableDocument
     │   ├── TangledBlankNodes
-    │   └── RemoteReference
+    │   ├── RemoteReference
+    │   ├── JudgingTimeout
+    │   └── JudgeDied
     ├── Rejected
+    ├── StillReferredTo
     ├── NotFound
+    │   ├── Gone
+    │   ├── UnknownQuestion
+    │   └── SnapshotGone
     ├── QueryError
     │   ├── MalformedQuery
     │   ├── ServiceRefused
     │   ├── ServiceFailed
+    │   ├── UpdateRefused
     │   ├── QueryTimeout
     │   ├── QueryMemoryExceeded
     │   ├── ResultTooLarge
     │   ├── QueryProcessDied
     │   └── CallerGone
     ├── Overloaded
+    │   ├── BeingMade
+    │   └── TooManyRequests
     └── StorageError
         ├── IndexBehind
         └── EngineUnavailable
@@ -104,10 +120,40 @@ class DirectoryInUse(ConfigurationError):
     """
 
 
+class MalformedQuestion(ConfigurationError):
+    """A file of a question cannot be used.
+
+    The message names the file and what its header or its query must have. The documentation of `kg.questions` says what a
+    header holds; `kg ask new ID` writes one to begin with.
+    """
+
+
 class RequestError(KgError):
     """The request does not follow the protocol.
 
     The message says which parameter or header is missing, repeated or not understood.
+    """
+
+
+class InvalidParameter(RequestError):
+    """A parameter of the question cannot be used.
+
+    `errors` has one entry for each that is missing, unknown, or not of its type, with its name as `parameter` and what is allowed.
+    """
+
+
+class UnknownName(InvalidParameter):
+    """Nothing here has that name.
+
+    `matches` has near ones, if any. Actors, places, agreements, events, propositions and articles are given by their
+    address, by its last part, or by a label in any language, or by the beginning of a label that only one of them has.
+    """
+
+
+class AmbiguousName(InvalidParameter):
+    """Several things have that name.
+
+    `matches` lists them, with label and address: send one of these addresses, or its last part.
     """
 
 
@@ -129,6 +175,30 @@ class MethodNotAllowed(RequestError):
     """This address does not take that method.
 
     `Allow` lists the methods it takes.
+    """
+
+
+class PreconditionFailed(RequestError):
+    """The document is no longer as it was.
+
+    Somebody has changed it since the version that the request names (`If-Match`), or it is there already (`If-None-Match: *`).
+    Nothing was written. `etag` and `revision` are those it has now: fetch it, apply the change to that, and send it again.
+    """
+
+
+class Unauthorized(RequestError):
+    """Writing takes a token.
+
+    Send it in the header `Authorization: Bearer kg_…`, never in the address. The operator makes one with
+    `kg token create --name NAME --role writer`.
+    """
+
+
+class Forbidden(RequestError):
+    """This may not be done.
+
+    As long as there is no token, nothing can be written over HTTP: the operator makes one with `kg token create`. A `writer` records, corrects and retracts; deleting takes a token with the role `admin`. What was published and turned
+    out wrong is better retracted: that keeps the article, with the reason and the date.
     """
 
 
@@ -179,6 +249,21 @@ class RemoteReference(DocumentError):
     """
 
 
+class JudgingTimeout(DocumentError):
+    """The document took longer to judge than it may.
+
+    `limit` is in seconds. Nothing was stored. Long chains of nodes that refer to each other cost most: split the document.
+    An operator may raise `KG_JUDGE_TIMEOUT`.
+    """
+
+
+class JudgeDied(DocumentError):
+    """The process that judged the document died of it.
+
+    Nothing was stored, and the process has been replaced. Send fewer or smaller documents at once.
+    """
+
+
 class Rejected(KgError):
     """The gate rejected the document.
 
@@ -194,10 +279,41 @@ class Rejected(KgError):
         self.reports = failed
 
 
+class StillReferredTo(KgError):
+    """Other documents refer to what would be taken away.
+
+    Nothing was changed. `referrers` names them, each with the node that it refers to, up to a hundred of `total`. Change or delete
+    them first or in the same batch; an article can be retracted instead, which keeps it.
+    """
+
+
 class NotFound(KgError):
     """There is nothing under this address.
 
-    The document was never recorded, or it was withdrawn.
+    The document was never recorded, or the address is not one of this service's.
+    """
+
+
+class Gone(NotFound):
+    """The document was withdrawn.
+
+    It was here, and `revision` took it away. Its history stays: `timemap` is the address of the list of its states, each of which
+    can be read with `?revision=`.
+    """
+
+
+class UnknownQuestion(NotFound):
+    """There is no question of that name.
+
+    `/questions` lists all there are; `near` has those whose names are close.
+    """
+
+
+class SnapshotGone(NotFound):
+    """The graph as it was at that revision is no longer at hand.
+
+    Questions can be asked of a revision for as long as its snapshot is kept, which is a while after the next change. Leave
+    `revision` out to ask the graph as it is now. The documents' own history is kept for ever.
     """
 
 
@@ -229,6 +345,15 @@ class ServiceFailed(QueryError):
 
     `endpoint` names it. It was away, too slow, answered with too much or with something else than SPARQL results.
     Write `SERVICE SILENT` to go on without it.
+    """
+
+
+class UpdateRefused(QueryError):
+    """An update names its documents outright, and nothing else.
+
+    Each graph that an update reads or writes is a document, named by its IRI after GRAPH, WITH, USING or the name of an operation.
+    A variable for a graph, triples in no graph, `DROP ALL` and graphs that are no documents are refused, whatever the token;
+    the message says what to write instead, `line` and `column` where.
     """
 
 
@@ -271,6 +396,21 @@ class CallerGone(QueryError):
 
 class Overloaded(KgError):
     """Too many queries are waiting.
+
+    `retry_after` says in how many seconds to try again.
+    """
+
+
+class BeingMade(Overloaded):
+    """What was asked for is still being made.
+
+    A dump of the whole graph is made once for each revision that is asked for, which takes a while in a large graph. `retry_after`
+    says in how many seconds to ask again.
+    """
+
+
+class TooManyRequests(Overloaded):
+    """There were too many requests from this address.
 
     `retry_after` says in how many seconds to try again.
     """

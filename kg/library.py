@@ -11,51 +11,47 @@ import contextlib
 import fcntl
 import logging
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kg import documents
+from kg import documents, retraction
 from kg.config import Config
 from kg.documents import Document
-from kg.engine import NOBODY, Answer, Caller, Engine, Query
+from kg.engine import NOBODY, Answer, Caller, Engine, Pending, Query
 from kg.engine.embedded import EmbeddedEngine
+from kg.engine.process import Limits
 from kg.engine.remote import RemoteEngine
-from kg.errors import EngineUnavailable, IndexBehind, Rejected, StorageError, UnplaceableDocument
-from kg.gate import REFERENCE as REFERENCE_COMPONENT
-from kg.gate import Face, Report, Result, faces, judge
-from kg.journal import Journal, Revision
+from kg.engine.scratch import Scratch
+from kg.errors import (
+    EngineUnavailable,
+    IndexBehind,
+    RequestError,
+    StorageError,
+)
+from kg.gate import faces
+from kg.journal import CHANGES, Journal, Revision
+from kg.judging import Judges
 from kg.terms import Base
+from kg.verdict import Batch, Judge, Verdict, batch_of, verdict_on
 
 log = logging.getLogger("kg.library")
-
-#: Given documents and the faces of all they refer to, the report on each, in the same order.
-Judge = Callable[[Sequence[tuple[Document, Mapping[str, Face]]]], Sequence[Report]]
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a write did. `revision` is the batch at which questions see it; `unchanged` are documents that were there as sent."""
+    """What a write did. `revision` is the batch at which questions see it; `unchanged` are documents that were there as sent.
+
+    `digests` are those of all documents of the batch as it left them or found them.
+    """
 
     revision: int
     revisions: tuple[Revision, ...]
     unchanged: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Reports on a batch, as of one state of the journal. `changed` are the documents that a write would change."""
-
-    as_of: int
-    reports: tuple[Report, ...]
-    changed: Mapping[str, Document]
-    unchanged: tuple[str, ...]
-
-    @property
-    def conforms(self) -> bool:
-        return all(report.conforms for report in self.reports)
+    digests: Mapping[str, str | None] = field(default_factory=dict, compare=False)
 
 
 class Library:
@@ -70,11 +66,20 @@ class Library:
         self.engine = engine
         self.base: Base = journal.base
         self._stopping = threading.Event()
+        #: For documents that come from outside: they are read and judged where they cannot hold anybody up.
+        self.judges = Judges(
+            self.base, seconds=config.judge_timeout, memory=config.query_memory, count=config.query_processes
+        )
+        #: Where updates are tried before they become a change.
+        self.scratch = Scratch(
+            Limits(config.query_timeout, config.query_memory, config.result_limit, config.slow_query),
+            config.data / f"spool-{os.getpid()}-updates",
+        )
         self._follower: threading.Thread | None = None
 
     # Writing
 
-    def judge(self, candidates: Iterable[Document], judge_all: Judge | None = None) -> Verdict:
+    def judge(self, candidates: Iterable[Document] | Batch, judge_all: Judge | None = None) -> Verdict:
         """The verdict on a batch, nothing stored.
 
         The batch is judged as a whole: its documents may refer to each other in any order. Documents outside it whose
@@ -82,37 +87,8 @@ class Library:
         Raises `DocumentError` when two candidates have one IRI.
         """
         as_of = self.journal.last()
-        batch: dict[str, Document] = {}
-        for candidate in candidates:
-            if candidate.iri in batch and batch[candidate.iri] != candidate:
-                raise UnplaceableDocument(f"{candidate.iri} comes twice in one batch, with different contents")
-            batch[candidate.iri] = candidate
-        there = self.journal.digests(batch)
-        changed = {iri: candidate for iri, candidate in batch.items() if there.get(iri) != candidate.digest}
-        unchanged = tuple(iri for iri in batch if iri not in changed)
-        new_faces = {iri: face for candidate in changed.values() for iri, face in faces(candidate).items()}
-        old_nodes = {node for iri in changed for node in self.journal.nodes_of(iri)}
-        gone = old_nodes - new_faces.keys()
-        old_faces = self.journal.faces(old_nodes)
-        altered = {node for node, face in old_faces.items() if node in new_faces and new_faces[node] != face}
-        dangling: dict[str, list[tuple[str, str]]] = {}
-        for target, referrer in self.journal.referrers(gone):
-            if referrer not in changed:
-                dangling.setdefault(self.base.document_of(target) or target, []).append((target, referrer))
-        relying = {referrer for _, referrer in self.journal.referrers(altered)} - changed.keys()
-        todo = [*changed.values(), *filter(None, (self._read(iri) for iri in sorted(relying)))]
-        wanted = {reference for candidate in todo for reference in candidate.references(self.base)}
-        known = {iri: face for iri, face in self.journal.faces(wanted - new_faces.keys()).items() if iri not in gone}
-        resolved = {**known, **{iri: new_faces[iri] for iri in wanted & new_faces.keys()}}
-        pairs = [
-            (candidate, {r: resolved[r] for r in candidate.references(self.base) if r in resolved})
-            for candidate in todo
-        ]
-        reports = list(
-            judge_all(pairs) if judge_all else (judge(candidate, self.base, near) for candidate, near in pairs)
-        )
-        reports += [_still_referred_to(document, pairs_of) for document, pairs_of in dangling.items()]
-        return Verdict(as_of, tuple(_merged(reports)), changed, unchanged)
+        batch = candidates if isinstance(candidates, Mapping) else batch_of(candidates)
+        return verdict_on(batch, self.journal, as_of, judge_all)
 
     def accept(
         self,
@@ -124,32 +100,63 @@ class Library:
         judge_all: Judge | None = None,
         settle: bool = True,
     ) -> Receipt:
-        """Write a batch, all of it or nothing. When this returns, it is on disk and the next query sees it.
+        """Write a batch, all of it or nothing: `change` to what these documents are, whatever is there now."""
+        batch = batch_of(candidates)
+        return self.change(lambda: batch, agent=agent, change=change, note=note, judge_all=judge_all, settle=settle)
 
-        Raises `Rejected` with the reports, `DocumentError` or `StorageError`; then nothing has changed. Documents that are there
-        already, byte for byte in canonical form, make no new revision. With `settle` false, queries may see it a little later; as
-        they do while a remote engine is away, until it is too far behind: then nothing is written and `EngineUnavailable` raised.
+    def change(
+        self,
+        compose: Callable[[], Batch],
+        *,
+        agent: str,
+        change: str = "recorded",
+        note: str = "",
+        judge_all: Judge | None = None,
+        settle: bool = True,
+    ) -> Receipt:
+        """Write what `compose` makes of what is there now, all of it or nothing. When this returns, it is on disk and the next query sees it.
+
+        `compose` gives the new state of each document, None to take it away. It is called again whenever another wrote in
+        between, so what it decides by what it reads here, a condition or a merger, holds for what is written; whatever it raises
+        ends the write. A `change` of "retracted" adds to each document that it is, with the note for the reason.
+
+        Raises `Rejected` with the reports, `StillReferredTo`, `DocumentError`, `RequestError` or `StorageError`; then nothing has
+        changed. Documents that are there already, byte for byte in canonical form, make no new revision. With `settle` false, queries
+        may see it a little later; as they do while a remote engine is away, until it is too far behind: then nothing is written
+        and `EngineUnavailable` raised.
         """
+        _require_known(change, note)
         self._require_engine_not_too_far_behind()
-        batch = list(candidates)
-        verdict = self.judge(batch, judge_all)
+
+        batch: Batch = {}
+
+        def verdict_now() -> Verdict:
+            nonlocal batch
+            as_of = self.journal.last()
+            batch = compose()
+            if change == "retracted":
+                there = {iri: found for iri in batch if (found := self._read(iri)) is not None}
+                batch = retraction.retracted(batch, there, note, self.base)
+            return verdict_on(batch, self.journal, as_of, judge_all)
+
+        verdict = verdict_now()
         with contextlib.ExitStack() as turn:
             if (verdict.conforms and verdict.changed) or self.journal.last() != verdict.as_of:
                 turn.enter_context(self._turn())
             while True:
                 while self.journal.last() != verdict.as_of:
                     # Another wrote in between, so the verdict may rest on what is no longer so, a rejection too.
-                    verdict = self.judge(batch, judge_all)
-                if not verdict.conforms:
-                    raise Rejected(verdict.reports)
+                    verdict = verdict_now()
+                verdict.require()
+                digests = {iri: None if document is None else document.digest for iri, document in batch.items()}
                 if not verdict.changed:
-                    return Receipt(verdict.as_of, (), verdict.unchanged)
+                    return Receipt(verdict.as_of, (), verdict.unchanged, digests)
                 revisions = self.journal.commit(
                     verdict.changed, agent=agent, change=change, note=note, unless_after=verdict.as_of
                 )
                 if revisions is not None:
                     break
-        receipt = Receipt(revisions[-1].seq, tuple(revisions), verdict.unchanged)
+        receipt = Receipt(revisions[-1].seq, tuple(revisions), verdict.unchanged, digests)
         if settle:
             try:
                 self.settle()
@@ -230,6 +237,10 @@ class Library:
         """Evaluate a query on the newest published state. Raises a `QueryError`, `NotAcceptable` or `Overloaded`."""
         return self.engine.answer(query, caller)
 
+    def begin(self, query: Query, caller: Caller, placed: Callable[[], object]) -> Pending | None:
+        """An answer that nobody waits for yet; see `Engine.begin`."""
+        return self.engine.begin(query, caller, placed)
+
     # Following what other processes write
 
     def start_following(self, interval: float = 0.05) -> None:
@@ -242,6 +253,7 @@ class Library:
                         self.settle()
                 except IndexBehind as error:
                     log.warning("%s", error.detail)
+                    self._stopping.wait(1)
                 except (StorageError, OSError) as error:
                     log.error("the index cannot follow the journal, trying again: %s", error)
                     self._stopping.wait(1)
@@ -255,6 +267,8 @@ class Library:
         if self._follower is not None:
             self._follower.join()
             self._follower = None
+        self.judges.close()
+        self.scratch.close()
         self.engine.close()
         self.journal.close()
 
@@ -283,7 +297,14 @@ def open_library(config: Config, *, create: bool, owner: bool, patience: float =
             config.data.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{config.data} cannot be made: {error.strerror}") from None
-        journal = Journal.create(path, base)
+        try:
+            journal = Journal.create(path, base)
+        except StorageError:
+            if not path.is_file():
+                raise
+            journal = Journal(path)  # another process made it at the same moment
+            if config.base:
+                journal.require_base(base)
     else:
         raise StorageError(
             f"there is no graph in {config.data}; make one with `kg serve` or `kg load`, or name another with --data"
@@ -317,24 +338,14 @@ def read_file(path: Path, base: Base, config: Config) -> list[Document]:
     return found
 
 
-def _still_referred_to(document: str, references: Sequence[tuple[str, str]]) -> Report:
-    results = tuple(
-        Result(
-            target,
-            None,
-            referrer,
-            f"The document no longer describes this node, but {referrer} refers to it. Keep it, or send {referrer} without the reference "
-            "in the same batch.",
-            REFERENCE_COMPONENT,
-        )
-        for target, referrer in references
-    )
-    return Report(document, results)
+#: Not to be had in XML, nor on a line of its own.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff\ud800-\udfff]")
 
 
-def _merged(reports: Iterable[Report]) -> list[Report]:
-    """One report a document."""
-    results: dict[str, tuple[Result, ...]] = {}
-    for report in reports:
-        results[report.document] = (*results.get(report.document, ()), *report.results)
-    return [Report(document, found) for document, found in results.items()]
+def _require_known(change: str, note: str) -> None:
+    if _CONTROL.search(note):
+        raise RequestError("the note has a control character in it; take it out")
+    if change not in CHANGES:
+        raise RequestError(f"{change!r} is no kind of change; there are {', '.join(CHANGES)}", changes=list(CHANGES))
+    if len(note) > retraction.NOTE_LIMIT:
+        raise RequestError(f"a note has at most {retraction.NOTE_LIMIT:,} characters; this has {len(note):,}")

@@ -25,8 +25,8 @@ from urllib.parse import urljoin
 from kg.config import Config
 from kg.documents import Document
 from kg.errors import KgError, Overloaded, Rejected
-from kg.gate import REFERENCE, Face, Report, judge
-from kg.journal import decode_face, encode_face
+from kg.gate import REFERENCE, Face, Report
+from kg.judging import judge_packed, pack
 from kg.library import Library, Receipt, read_file
 from kg.terms import Base, shorten
 
@@ -112,7 +112,7 @@ class Crew:
         self._base = base
         self._config = config
         self._pool: ProcessPoolExecutor | None = None
-        self._judged: dict[tuple[str, str, tuple[tuple[str, bytes], ...]], Report] = {}
+        self._judged: dict[tuple[str, str, tuple[tuple[str, str], ...]], Report] = {}
 
     def _executor(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -135,17 +135,14 @@ class Crew:
 
     def judge(self, pairs: Sequence[tuple[Document, Mapping[str, Face]]]) -> list[Report]:
         """The report on each document, in order; what was judged before with the same neighbours is not judged again."""
-        packed = [
-            (d.iri, d.content, tuple((iri, encode_face(face)) for iri, face in sorted(near.items())))
-            for d, near in pairs
-        ]
+        packed = [pack(document, near) for document, near in pairs]
         keys = [(iri, document.digest, near) for (document, _), (iri, _, near) in zip(pairs, packed, strict=True)]
         todo = [item for item, key in zip(packed, keys, strict=True) if key not in self._judged]
         if len(todo) < _WORTH_PROCESSES:
-            reports: Iterable[Report] = (_judge(item, self._base) for item in todo)
+            reports: Iterable[Report] = (judge_packed(item, self._base) for item in todo)
         else:
             with _translated():
-                reports = list(self._executor().map(_judge, todo, itertools.repeat(self._base), chunksize=8))
+                reports = list(self._executor().map(judge_packed, todo, itertools.repeat(self._base), chunksize=8))
         fresh = iter(reports)
         judged = {key: self._judged[key] if key in self._judged else next(fresh) for key in keys}
         self._judged = judged
@@ -202,11 +199,6 @@ def _read(path: Path, base: Base, config: Config) -> list[Candidate] | KgError:
     except KgError as error:
         return KgError(error.detail, **error.facts)  # of plain parts, so that it travels between processes
     return [Candidate(d.iri, path, zlib.compress(d.content), d.digest, d.references(base)) for d in found]
-
-
-def _judge(item: tuple[str, bytes, tuple[tuple[str, bytes], ...]], base: Base) -> Report:
-    iri, content, near = item
-    return judge(Document(iri, content), base, {reference: decode_face(face) for reference, face in near})
 
 
 def read_files(paths: Sequence[Path], base: Base, workers: Crew, progress: Callable[[], None] = lambda: None) -> Found:
@@ -384,29 +376,37 @@ _SUBJECT = re.compile(r"\s*(?:GRAPH\s+)?(?:<([^<>\s]*)>|([\w-]*):([\w-]+)(?=[\s;
 
 
 def find_line(path: Path, iri: str, base: Base) -> int | None:
-    """The first line of a text file that opens with this node, written in full, relative, or with a prefix; counts from 1."""
+    """As `line_of`, in a file."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return line_of(file, iri, base, base.iri)
+    except (OSError, ValueError):  # not UTF-8
+        return None
+
+
+def line_of(lines: Iterable[str], iri: str, base: Base, resolver: str) -> int | None:
+    """The first line of a text that opens with this node, written in full, relative to `resolver`, or with a prefix; counts from 1."""
     if iri.startswith("_:"):
         return None
     quoted = (f'"{iri}"', f'"{iri.removeprefix(base.iri)}"')
-    resolver, prefixes = base.iri, {}
+    prefixes: dict[str, str] = {}
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if declaration := _DECLARATION.match(line):
-                    prefix, is_base, namespace = declaration.groups()
-                    namespace = _resolved(namespace, resolver)
-                    if is_base:
-                        resolver = namespace
-                    else:
-                        prefixes[prefix] = namespace
-                elif subject := _SUBJECT.match(line):
-                    relative, prefix, local = subject.groups()
-                    opens = _resolved(relative, resolver) if relative is not None else prefixes.get(prefix, "") + local
-                    if opens == iri:
-                        return number
-                elif any(name in line for name in quoted):
+        for number, line in enumerate(lines, 1):
+            if declaration := _DECLARATION.match(line):
+                prefix, is_base, namespace = declaration.groups()
+                namespace = _resolved(namespace, resolver)
+                if is_base:
+                    resolver = namespace
+                else:
+                    prefixes[prefix] = namespace
+            elif subject := _SUBJECT.match(line):
+                relative, prefix, local = subject.groups()
+                opens = _resolved(relative, resolver) if relative is not None else prefixes.get(prefix, "") + local
+                if opens == iri:
                     return number
-    except (OSError, ValueError):  # not UTF-8, or something like an IRI that is none
+            elif any(name in line for name in quoted):
+                return number
+    except ValueError:  # something like an IRI that is none
         return None
     return None
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import generate
+import pyoxigraph as ox
 import pytest
 from generate import Act
 from serving import environment, state_of, until
@@ -26,6 +27,8 @@ from kg.errors import (
     DocumentTooLarge,
     MalformedDocument,
     Rejected,
+    RequestError,
+    StillReferredTo,
     StorageError,
     UnplaceableDocument,
     UnsupportedMediaType,
@@ -65,7 +68,9 @@ def rows(library: Library, query: str) -> list[str]:
 
 
 def count(library: Library) -> int:
-    return int(rows(library, "SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }")[0])
+    """Triples of documents that queries see, each as often as it is there; not what is derived from them."""
+    documents_only = f"GRAPH ?g {{ ?s ?p ?o }} FILTER(?g != <{BASE}derived>)"
+    return int(rows(library, f"SELECT (COUNT(*) AS ?n) WHERE {{ {documents_only} }}")[0])
 
 
 def now(library: Library) -> dict[str, Document]:
@@ -342,6 +347,74 @@ def test_relying_on_names_those_who_would_lose_something(library: Library) -> No
     renamed = generate.actor("staff", label="Renamed")
     assert library.relying_on(renamed.document()) == frozenset()
     assert library.relying_on(generate.actor("new").document()) == frozenset()
+
+
+# Changes composed of what is there
+
+
+def test_change_is_composed_anew_when_another_wrote_in_between(library: Library) -> None:
+    """What it read is what it is written upon, a condition as much as a text."""
+    accept(library, ORGANIZATION)
+    seen: list[str] = []
+
+    def compose() -> dict[str, Document | None]:
+        found = library.read(ORGANIZATION.iri())
+        assert found is not None
+        label = next(t.object.value for t in found[0].triples if isinstance(t.object, ox.Literal))
+        seen.append(label)
+        return {ORGANIZATION.iri(): generate.actor("staff", label=f"{label} and more").document()}
+
+    other = generate.actor("staff", label="Meanwhile")
+    receipt = library.change(
+        compose, agent="slow", judge_all=overtaken_by(lambda: accept(library, other)), settle=False
+    )
+    assert seen == ["staff", "Meanwhile"]
+    assert receipt.digests == {
+        ORGANIZATION.iri(): generate.actor("staff", label="Meanwhile and more").document().digest
+    }
+
+
+def test_what_compose_raises_ends_the_change(library: Library) -> None:
+    def compose() -> dict[str, Document | None]:
+        raise UnplaceableDocument("not like this")
+
+    with pytest.raises(UnplaceableDocument, match="not like this"):
+        library.change(compose, agent="a test")
+    assert library.journal.last() == 0
+
+
+def test_documents_are_taken_away_and_the_index_follows(library: Library) -> None:
+    accept(library, *STORY)
+    receipt = library.change(lambda: {SPEECH.iri(): None, IRI("actor", "never-there"): None}, agent="a test")
+    assert [(revision.document, revision.digest) for revision in receipt.revisions] == [(SPEECH.iri(), None)]
+    assert receipt.unchanged == (IRI("actor", "never-there"),)
+    assert rows(library, f"SELECT ?p WHERE {{ <{SPEECH.iri()}> ?p ?o }}") == []
+    require_whole(library)
+
+
+def test_nothing_is_taken_away_under_others(library: Library) -> None:
+    accept(library, *STORY)
+    before = state_of(library.config.data)
+    with pytest.raises(StillReferredTo) as refusal:
+        library.change(lambda: {HEAD.iri(): None, EVENT.iri(): None}, agent="a test")
+    assert sorted(refusal.value.facts["referrers"], key=lambda one: one["node"]) == [
+        {"node": HEAD.iri(), "document": SPEECH.iri()},
+        {"node": HEAD.iri() + "#post-head", "document": SPEECH.iri()},
+        {"node": EVENT.iri(), "document": PROPOSITION.iri()},
+    ]
+    wrong = generate.proposition("wrong", "event/nowhere").document()
+    with pytest.raises(Rejected):  # what else is wrong is told together with it
+        library.change(lambda: {HEAD.iri(): None, wrong.iri: wrong}, agent="a test")
+    assert state_of(library.config.data) == before
+    library.change(lambda: {text.iri(): None for text in STORY}, agent="a test")
+    assert now(library) == {}
+
+
+@pytest.mark.parametrize(("change", "note"), [("improved", ""), ("recorded", "x" * 2001), ("recorded", "a\x00b")])
+def test_reason_that_history_cannot_hold_is_refused(library: Library, change: str, note: str) -> None:
+    with pytest.raises(RequestError):
+        library.accept(texts(ORGANIZATION), agent="a test", change=change, note=note)
+    assert library.journal.last() == 0
 
 
 # Many at once
