@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pyoxigraph as ox
 
-from kg import documents
+from kg import documents, dumps
 from kg.terms import EKG, KINDS, PREFIXES, RDF_TYPE, RDFS, XSD, Base
 
 _SD = "http://www.w3.org/ns/sparql-service-description#"
@@ -128,6 +128,8 @@ def dataset(
         yield ox.Triple(me, iri(dcterms + "modified"), ox.Literal(stamp, datatype=iri(XSD + "dateTime")))
     yield ox.Triple(me, iri(PREFIXES["owl"] + "versionInfo"), ox.Literal(str(revision)))
     yield ox.Triple(me, iri(_VOID + "sparqlEndpoint"), iri(base.iri + "sparql"))
+    for form in dumps.FORMS:
+        yield ox.Triple(me, iri(_VOID + "dataDump"), iri(f"{base.iri}dump.{form}.gz"))
     yield ox.Triple(me, iri(_VOID + "uriSpace"), ox.Literal(base.iri))
     yield ox.Triple(
         me, iri(_VOID + "exampleResource"), iri(base.document("article", "russia-admits-north-korean-soldiers"))

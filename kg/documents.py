@@ -135,10 +135,13 @@ class Document:
 # Reading
 
 
-def parse(data: bytes, syntax: Syntax, base: Base, *, relative_to: str | None = None, limit: int) -> list[Document]:
+def parse(
+    data: bytes, syntax: Syntax, base: Base, *, relative_to: str | None = None, into: str | None = None, limit: int
+) -> list[Document]:
     """The documents in `data`, in the order of their IRIs.
 
-    Relative IRIs resolve against `relative_to`, by default the base. `limit` bounds `data`, in bytes.
+    Relative IRIs resolve against `relative_to`, by default the base. Triples in no graph belong to the document `into`; by default
+    to the one that their subjects tell. `limit` bounds `data`, in bytes.
     Raises a `DocumentError`: too large, malformed (with line and column), or not recognisable as documents.
     """
     if len(data) > limit:
@@ -170,7 +173,7 @@ def parse(data: bytes, syntax: Syntax, base: Base, *, relative_to: str | None = 
             "put each document's triples into the graph named by the document's IRI"
         )
     if loose:
-        graphs[_sole_document(loose, base)] = loose
+        graphs[into or _sole_document(loose, base)] = loose
     documents = []
     for name, triples in sorted((str(name), triples) for name, triples in graphs.items()):
         if base.document_of(name) != name:

@@ -247,7 +247,7 @@ def test_what_was_withdrawn_is_told_apart_from_what_never_was(seeded: Library) -
     seeded.settle()
     client = create_app(seeded).test_client()
     gone, never = client.get("/actor/kim-jong-un.ttl"), client.get("/actor/kim-jong-il.ttl")
-    assert (gone.status_code, never.status_code) == (404, 404)
+    assert (gone.status_code, never.status_code) == (410, 404)
     assert gone.json is not None and never.json is not None
     assert gone.json["detail"] == f"{iri} was withdrawn in revision {revisions[-1].seq}"
     assert never.json["detail"] == f"there is no document {seeded.base.document('actor', 'kim-jong-il')}"
@@ -382,9 +382,9 @@ def test_health_says_how_the_service_is(served: Server) -> None:
 
 def test_the_first_page_offers_three_questions_that_have_answers(served: Server) -> None:
     page = Page(served.get("").text)
-    queries = [link for link in page.links if link.startswith("/sparql?")]
-    assert len(queries) == 3
-    for link in queries:
+    asked = [link for link in page.links if link.startswith("/questions/")]
+    assert len(asked) == 3
+    for link in asked:
         answer = served.get(link, {"Accept": "text/csv"})
         assert answer.status == 200
         assert len(answer.text.splitlines()) > 1

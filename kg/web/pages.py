@@ -1,4 +1,4 @@
-"""Pages for people, and the addresses that describe the service: home, lists, vocabulary, shapes, context, errors, health.
+"""Pages for people, and the addresses that describe the service: home, vocabulary, shapes, context, errors, health.
 
 Hides templates and labels. Pages work without JavaScript and ask no other host for anything.
 """
@@ -9,7 +9,7 @@ import calendar
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ from kg.documents import Document
 from kg.errors import KgError, NotFound
 from kg.journal import Revision
 from kg.library import Library
-from kg.terms import EKG, KINDS, PREFIXES, RDF_TYPE, RDFS, RDFS_LABEL, SKOS, XSD, Base, shorten
-from kg.web.negotiation import HTML, RDF_TYPES, choose
+from kg.terms import EKG, PREFIXES, RDF_TYPE, RDFS, RDFS_LABEL, SKOS, XSD, Base, shorten
+from kg.web.negotiation import HTML, RDF_TYPES, choose, language_rank
 
 #: What people call the six kinds, one and many.
 KIND_NAMES = {
@@ -34,7 +34,6 @@ KIND_NAMES = {
     "proposition": ("Proposition", "Propositions"),
 }
 
-_KINDS = f"any({', '.join(KINDS)})"
 _PAGE = 100
 
 #: The questions that the home page offers, by their ids.
@@ -54,17 +53,6 @@ def blueprint(library: Library) -> Blueprint:
         chosen = [catalogue[name] for name in _FIRST_QUESTIONS if name in catalogue]
         return render_template(
             "home.html", counts=library.journal.counts(), revision=library.engine.reached(), questions=chosen, base=base
-        )
-
-    @routes.get(f"/<{_KINDS}:kind>/")
-    def listing(kind: str) -> str:
-        after = request.args.get("after", "")
-        found = library.journal.documents(kind, _PAGE + 1, base.document(kind, after) if after else "")
-        labels = _labels_of(library, found[:_PAGE])
-        more = found[_PAGE - 1].rpartition("/")[2] if len(found) > _PAGE else None
-        items = [(iri.removeprefix(base.iri), labels[iri]) for iri in found[:_PAGE]]
-        return render_template(
-            "list.html", kind=kind, items=items, more=more, total=library.journal.counts().get(kind, 0)
         )
 
     @routes.get("/ns")
@@ -213,29 +201,45 @@ _OF_AN_ACT = {
 _GENERAL = ("SpeechAct", "Organization", "Event", "Actor")
 
 
-def _label(document: Document, iri: str | None = None) -> str:
-    """The English label of a node, else any; else its name."""
-    iri = iri or document.iri
-    labels = _labels_in(t for t in document.triples if isinstance(t.subject, ox.NamedNode) and t.subject.value == iri)
-    return labels[0].value if labels else re.split(r"[/#]", iri)[-1]
+def _label(document: Document, languages: Sequence[str] = ("en",)) -> str:
+    """The label of a document in the first of these languages that it has one in, else any; else its name."""
+    labels = _labels_of_document(document, languages)
+    return labels[0].value if labels else re.split(r"[/#]", document.iri)[-1]
 
 
-def _labels_in(triples: Iterable[ox.Triple]) -> list[ox.Literal]:
-    """The labels that the triples of a node give it, the English one first."""
+def language_of(document: Document, languages: Sequence[str]) -> str:
+    """The languages of its page, for `Content-Language`: that of its title, and English for the rest."""
+    labels = _labels_of_document(document, languages)
+    return ", ".join(dict.fromkeys([*(label.language for label in labels[:1] if label.language), "en"]))
+
+
+def _labels_of_document(document: Document, languages: Sequence[str]) -> list[ox.Literal]:
+    subject = ox.NamedNode(document.iri)
+    return _labels_in((t for t in document.triples if t.subject == subject), languages)
+
+
+def _labels_in(triples: Iterable[ox.Triple], languages: Sequence[str] = ("en",)) -> list[ox.Literal]:
+    """The labels that the triples of a node give it, those in the languages preferred first."""
     found = [
-        (t.object.language != "en", _LABELS.index(t.predicate.value), t.object.language or "", t.object.value, t.object)
+        (
+            language_rank(t.object.language, languages),
+            _LABELS.index(t.predicate.value),
+            t.object.language or "",
+            t.object.value,
+            t.object,
+        )
         for t in triples
         if t.predicate.value in _LABELS and isinstance(t.object, ox.Literal)
     ]
     return [label for *_, label in sorted(found, key=lambda item: item[:-1])]
 
 
-def _labels_of(library: Library, iris: list[str]) -> dict[str, str]:
+def _labels_of(library: Library, iris: list[str], languages: Sequence[str]) -> dict[str, str]:
     """The label of each of these documents."""
     labels = {}
     for iri in iris:
         found = library.read(iri)
-        labels[iri] = _label(found[0]) if found else shorten(iri, library.base)
+        labels[iri] = _label(found[0], languages) if found else shorten(iri, library.base)
     return labels
 
 
@@ -311,35 +315,42 @@ class Section:
     act: Act | None
 
 
-def document(library: Library, it: Document, revision: Revision) -> str:
-    """The page of a document: what it says, part by part, and who refers to it."""
+def document(
+    library: Library, it: Document, revision: Revision, languages: Sequence[str] = ("en",), *, past: bool = False
+) -> str:
+    """The page of a document: what it says, part by part, labels in the languages preferred, and who refers to it now.
+
+    With `past`, the page of a state that may be no longer so: nothing is said of who refers to it.
+    """
     base = library.base
-    sections = _Reading(library, it).sections()
-    referrers = sorted({referrer for _, referrer in library.journal.referrers(it.subjects)} - {it.iri})
+    sections = _Reading(library, it, languages).sections()
+    referrers = [] if past else sorted({referrer for _, referrer in library.journal.referrers(it.subjects)} - {it.iri})
     referring: dict[str, list[tuple[str, str]]] = {}
-    for iri, label in _labels_of(library, referrers[:_PAGE]).items():
+    for iri, label in _labels_of(library, referrers[:_PAGE], languages).items():
         referring.setdefault(base.kind_of(iri), []).append((iri.removeprefix(base.iri), label))
     return render_template(
         "document.html",
         path=it.iri.removeprefix(base.iri),
         kind=base.kind_of(it.iri),
         iri=it.iri,
-        title=_label(it),
+        title=_label(it, languages),
         it=sections[0],
         acts=[section for section in sections[1:] if section.act],
         parts=[section for section in sections[1:] if not section.act],
         referring={kind: sorted(found, key=lambda item: item[1].casefold()) for kind, found in referring.items()},
         more_referring=max(0, len(referrers) - _PAGE),
         revision=revision,
+        past=past,
     )
 
 
 class _Reading:
     """One document made ready to be read: names in place of IRIs, evidence and times within what they belong to."""
 
-    def __init__(self, library: Library, it: Document) -> None:
+    def __init__(self, library: Library, it: Document, languages: Sequence[str]) -> None:
         self._library = library
         self._it = it
+        self._languages = languages
         self._documents: dict[str, Document | None] = {it.iri: it}
         self._of: dict[object, list[ox.Triple]] = {ox.NamedNode(it.iri): []}
         for triple in documents.in_reading_order(it):
@@ -361,7 +372,7 @@ class _Reading:
 
     def _section(self, subject: ox.NamedNode) -> Section:
         triples = self._of[subject]
-        labels = _labels_in(triples)
+        labels = _labels_in(triples, self._languages)
         left_out = set(_LABELS) | {RDF_TYPE, RDFS + "comment"}
         act = None
         if "SpeechAct" in self._classes(subject):
@@ -445,16 +456,17 @@ class _Reading:
         if found is None:
             return shorten(iri, self._library.base)
         if "#" not in iri:
-            return _label(found)
+            return _label(found, self._languages)
         triples = [t for t in found.triples if isinstance(t.subject, ox.NamedNode) and t.subject.value == iri]
         name = self._name_of_part(iri, triples)
         elsewhere = owner != self._it.iri and any(t.predicate.value == EKG + "speaker" for t in triples)
-        return f"{name}, in “{_label(found)}”" if elsewhere else name
+        return f"{name}, in “{_label(found, self._languages)}”" if elsewhere else name
 
     def _name_of_part(self, iri: str, triples: list[ox.Triple]) -> str:
         """Its label or post; of an act, what it is and whose; of a time, the time; else what it is and its number."""
         posts = [t.object for t in triples if t.predicate.value == EKG + "post" and isinstance(t.object, ox.Literal)]
-        for label in [*_labels_in(triples), *sorted(posts, key=lambda post: (post.language != "en", post.value))]:
+        in_order = sorted(posts, key=lambda post: (language_rank(post.language, self._languages), post.value))
+        for label in [*_labels_in(triples, self._languages), *in_order]:
             return label.value
         types = _types(triples)
         kind = types[0] if types else "part"
