@@ -21,7 +21,9 @@ BASE = "https://kg.example/"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=20, help="how often tests/faults kill each of the processes in turn")
+    parser.addoption(
+        "--kills", type=int, default=20, help="how often tests/faults kill each kind of process; 1000 takes hours"
+    )
 
 
 @pytest.fixture

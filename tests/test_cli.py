@@ -414,6 +414,13 @@ def test_query_answers_with_graphs_in_every_format(
     assert len(list(ox.parse(outcome.out, format=rdf_format))) == admissions
 
 
+def test_query_writes_no_xml_that_is_none(data: Path) -> None:
+    outcome = kg("query", 'SELECT ("\\u0001" AS ?a) {}', "--format", "xml", "--data", data)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "XML cannot hold" in outcome.err
+    assert "text/csv" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("query", "form"), [("SELECT * { ?s ?p ?o } LIMIT 1", "turtle"), ("DESCRIBE actor:russia", "csv")]
 )

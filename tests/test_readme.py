@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def _examples() -> list[tuple[str, str]]:
-    """Commands in the README's console blocks, and what stands below each."""
+def _examples(text: str) -> list[tuple[str, str]]:
+    """Commands in the console blocks of a text, and what stands below each."""
     found = []
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
         for example in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, lines, quoted = [], example.splitlines(), False
             while lines and (quoted or not command):
@@ -31,7 +31,14 @@ def _examples() -> list[tuple[str, str]]:
     return found
 
 
-EXAMPLES = _examples()
+def section(title: str) -> list[tuple[str, str]]:
+    """The examples of one section."""
+    text = re.split(rf"^#+ {re.escape(title)}$", README, flags=re.MULTILINE)[1]
+    return _examples(re.split(r"^#", text, flags=re.MULTILINE)[0])
+
+
+#: All but those that write to the graph, or files: see test_writing and test_safekeeping.
+EXAMPLES = [example for example in _examples(README) if example not in section("Write over HTTP") + section("Keep")]
 
 
 def test_there_are_examples() -> None:

@@ -16,6 +16,7 @@ from serving import Server, kg, until
 
 from kg.config import Config
 from kg.library import open_library
+from kg.safekeeping import back_up, restore
 
 Serve = Callable[..., Server]
 
@@ -143,7 +144,7 @@ def write(data: Path, config: Config, name: str) -> int:
         return library.accept(generate.documents(4, prefix=name), agent="a test").revision
 
 
-def backup(data: Path) -> Path:
+def copy_of_journal(data: Path) -> Path:
     """A copy of the journal as it is now, made as an operator would, while others may hold it open."""
     target = data.parent / "journal-then.sqlite"
     with sqlite3.connect(data / "journal.sqlite") as source, sqlite3.connect(target) as copied:
@@ -153,17 +154,17 @@ def backup(data: Path) -> Path:
     return target
 
 
-def restore(data: Path, saved: Path) -> None:
+def put_back(data: Path, saved: Path) -> None:
     for path in data.glob("journal.sqlite*"):
         path.unlink()
     shutil.copy2(saved, data / "journal.sqlite")
 
 
 def test_an_index_ahead_of_a_restored_journal_follows_it_back(serve: Serve, data: Path, config: Config) -> None:
-    saved = backup(data)
+    saved = copy_of_journal(data)
     then = Truth(data).last()
     assert write(data, config, "later") > then
-    restore(data, saved)
+    put_back(data, saved)
     truth = Truth(data)
     assert truth.last() == then
     server = serve(data)
@@ -173,10 +174,10 @@ def test_an_index_ahead_of_a_restored_journal_follows_it_back(serve: Serve, data
 
 def test_a_restored_journal_that_has_gone_on_is_not_mistaken_for_the_old_one(data: Path, config: Config) -> None:
     """Another history has the same numbers; the index must not take its end for the end of the one it knows."""
-    saved = backup(data)
+    saved = copy_of_journal(data)
     then = Truth(data).last()
     write(data, config, "lost")
-    restore(data, saved)
+    put_back(data, saved)
     write(data, config, "other")
     write(data, config, "and-more")
     truth = Truth(data)
@@ -187,7 +188,7 @@ def test_a_restored_journal_that_has_gone_on_is_not_mistaken_for_the_old_one(dat
 
 
 def test_a_journal_restored_while_it_is_served_is_followed_back(data: Path, config: Config) -> None:
-    saved = backup(data)
+    saved = copy_of_journal(data)
     write(data, config, "later")
     truth = Truth(data)
     with open_library(replace(config, data=data), create=False, owner=False) as library:
@@ -202,9 +203,9 @@ def test_a_journal_restored_while_it_is_served_is_followed_back(data: Path, conf
 
 
 def test_a_command_sees_that_the_index_is_ahead_of_the_journal(data: Path, config: Config) -> None:
-    saved = backup(data)
+    saved = copy_of_journal(data)
     write(data, config, "later")
-    restore(data, saved)
+    put_back(data, saved)
     truth = Truth(data)
     counted = kg("query", "SELECT (COUNT(*) AS ?n) WHERE { ?s ?p ?o }", "--data", data)
     assert counted.code == 0, counted.err
@@ -238,3 +239,61 @@ def test_a_torn_tail_of_the_journal_loses_only_what_is_torn(data: Path, config: 
         with open_library(replace(settings, data=probe), create=False, owner=True) as opened:
             opened.settle()
             assert truth.require_index(opened) == ends[2][0]
+
+
+def test_a_garbled_tail_of_the_journal_is_cut_back_to_a_whole_batch(data: Path, config: Config, tmp_path: Path) -> None:
+    """What is written in blocks may be there in any order, or be something else: the log is good up to the first sum that is not."""
+    chance = random.Random("torn")
+    settings = replace(config, data=data)
+    wal = data / "journal.sqlite-wal"
+    ends: list[tuple[int, int]] = []
+    with open_library(settings, create=False, owner=False) as library:
+        for number in range(5):
+            receipt = library.accept(generate.documents(3, prefix=f"torn-{number}"), agent="a test", settle=False)
+            ends.append((wal.stat().st_size, receipt.revision))
+        torn = tmp_path / "torn"
+        torn.mkdir()
+        for name in ("journal.sqlite", "journal.sqlite-wal"):
+            shutil.copy2(data / name, torn / name)
+    first, last = ends[0], ends[-1]
+    whole = (torn / "journal.sqlite-wal").read_bytes()
+    for number in range(12):
+        at = chance.randrange(first[0], last[0])
+        with (torn / "journal.sqlite-wal").open("wb") as file:
+            file.write(whole[:at])
+            if number % 3:  # else what is missing is missing
+                file.write(chance.randbytes(min(len(whole) - at, chance.choice([1, 512, 4096, len(whole)]))))
+            if number % 3 == 2:
+                file.write(whole[file.tell() :])
+        probe = Path(shutil.copytree(torn, tmp_path / f"probe-{number}"))
+        expected = max(revision for end, revision in ends if end <= at)
+        truth = Truth(probe)
+        assert truth.last() in (expected, last[1])  # a random byte may be the right one
+        truth.require_verified()
+
+
+@pytest.mark.parametrize("what", ["its head", "its middle", "all of it", "its tail cut off", "its length of zeros"])
+def test_a_damaged_journal_is_told_with_what_helps(data: Path, tmp_path: Path, what: str) -> None:
+    """And helps: the backup takes its place, and what is left of the journal is kept."""
+    saved = tmp_path / "saved"
+    back_up(data, saved)
+    then = Truth(data).last()
+    path = data / "journal.sqlite"
+    size = path.stat().st_size
+    if what == "its tail cut off":
+        truncate([path])
+    else:
+        start, end = {"its head": (0, 4096), "its middle": (4096, size - 4096)}.get(what, (0, size))
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(bytes(end - start) if "zeros" in what else random.Random(1).randbytes(end - start))
+    damaged = path.read_bytes()
+    told = kg("verify", "--data", data)
+    assert told.code in (1, 3)
+    assert "kg restore" in told.out + told.err
+    _, aside = restore(saved, data, force=True)
+    assert aside is not None
+    assert (aside / "journal.sqlite").read_bytes()[100:] == damaged[100:]  # before that stands that it has no log
+    truth = Truth(data)
+    assert truth.last() == then
+    truth.require_verified()

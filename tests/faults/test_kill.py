@@ -1,11 +1,14 @@
-"""`kill -9` at random moments: of the server and its web process while files are loaded, and of the loader itself.
+"""`kill -9` at random moments: of the server and its web process while files are loaded and documents sent, and of the loader itself.
 
-`--kills N` says how often; the moments are those of a seeded generator, but what they meet differs from run to run.
+`--kills N` says how often; of the server and of the loader it is a third of that, for these take long to start. The moments are those
+of a seeded generator, but what they meet differs from run to run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import itertools
 import os
 import random
 import re
@@ -14,6 +17,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +26,8 @@ import generate
 import pytest
 from agreement import Truth
 from serving import ENDLESS, Server, environment, kg, processes, processor_time, until
+
+from kg.tokens import Tokens
 
 Serve = Callable[..., Server]
 
@@ -103,6 +110,59 @@ class Loads:
             load.kill()
 
 
+class Puts:
+    """Documents sent over HTTP, one after the other, to the server of the moment, until told to stop."""
+
+    def __init__(self, data: Path, server: Server) -> None:
+        self.server = server
+        self.acknowledged: dict[int, int] = {}
+        self.refused: list[str] = []
+        self._token = Tokens(data).create("puts", "writer")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        for number in itertools.count():
+            text = generate.actor(f"put-{number}")
+            while not self._put(text) and not self._over.wait(0.01):
+                pass
+            if self._over.is_set():
+                return
+
+    def _put(self, text: generate.Text) -> bool:
+        """Whether the server said that the document is there."""
+        request = urllib.request.Request(
+            f"{self.server.url}{text.kind}/{text.slug}",
+            data=text.document().content,
+            method="PUT",
+            headers={"Content-Type": "application/n-triples", "Authorization": f"Bearer {self._token}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                if response.status == 201:
+                    self.acknowledged[int(response.headers["KG-Revision"])] = 1
+        except urllib.error.HTTPError as error:
+            self.refused.append(f"{error.code} {error.read().decode()}")
+            return False
+        except (OSError, http.client.HTTPException):  # killed before it could answer: it may be there or not
+            return False
+        return True
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def putting(data: Path, server: Server) -> Iterator[Puts]:
+    puts = Puts(data, server)
+    try:
+        yield puts
+    finally:
+        puts.stop()
+
+
 @contextlib.contextmanager
 def loading(data: Path) -> Iterator[Loads]:
     loads = Loads(data)
@@ -125,28 +185,34 @@ def test_a_server_killed_during_loads_loses_nothing(serve: Serve, data: Path, py
     chance = random.Random("server")
     truth = Truth(data)
     server = serve(data)
-    seen = 0
-    with loading(data) as loads:
-        for number in range(pytestconfig.getoption("kills")):
+    seen, kills = 0, max(2, pytestconfig.getoption("kills") // 3)
+    with loading(data) as loads, putting(data, server) as puts:
+        for number in range(kills):
+            if number % 2:  # the first document that a server gets takes it a second; then it is quick
+                before = len(puts.acknowledged)
+                until(lambda before=before: len(puts.acknowledged) > before, "a document is taken")  # type: ignore[misc]
             time.sleep(chance.uniform(0, 0.5))
-            if number % 5 == 4:
+            if number % 5 == 3:
                 kill_web_process(server)
                 assert truth.require_index(server) >= seen
                 time.sleep(chance.uniform(0, 0.2))
             os.kill(server.process.pid, signal.SIGKILL)
-            reported = loads.acknowledged()
+            reported = loads.acknowledged() | dict(puts.acknowledged)
             server.process.wait()
             server.require_gone()
-            server = serve(data)
+            server = puts.server = serve(data)
             reached = truth.require_index(server, reached=max(reported, default=0))
             truth.require_batches(reported)
             assert reached >= seen
             seen = reached
         assert loads.failed == [], "a load does not need the server"
-        assert len(loads.acknowledged()) > pytestconfig.getoption("kills"), "the kills met loads at work"
-    truth.require_batches(loads.acknowledged())
+        assert len(loads.acknowledged()) > kills, "the kills met loads at work"
+        assert puts.refused == []
+        assert len(puts.acknowledged) >= kills // 2
+    truth.require_batches(loads.acknowledged() | puts.acknowledged)
     truth.require_index(server, reached=truth.last())
     assert server.stop() == 0
+    truth.require_verified()
 
 
 def kill_web_process(server: Server) -> None:
@@ -168,8 +234,8 @@ def test_a_loader_that_is_killed_leaves_whole_batches_and_no_process(
     truth = Truth(data)
     server = serve(data)
     reported: dict[int, int] = {}
-    cut = 0
-    for number in range(pytestconfig.getoption("kills")):
+    cut, kills = 0, max(2, pytestconfig.getoption("kills") // 3)
+    for number in range(kills):
         # Every other load is judged by a crew of processes, which must end with it.
         crew = number % 2 == 1
         load = Load(data, f"load-{number}", 40 if crew else 23, 4)
@@ -187,7 +253,7 @@ def test_a_loader_that_is_killed_leaves_whole_batches_and_no_process(
         truth.require_batches(reported)
         truth.require_index(server, reached=truth.last())
     assert cut > 0, "some kills met a load at work"
-    again = [f"load-{number}" for number in range(pytestconfig.getoption("kills"))]
+    again = [f"load-{number}" for number in range(kills)]
     finished = kg("load", *(data.parent / f"files-{name}" for name in again[:3]), "--data", data)
     assert finished.code == 0, finished.err
     truth.require_index(server, reached=truth.last())
