@@ -19,7 +19,6 @@ from kg.engine import Answer, Query
 from kg.errors import RequestError
 from kg.library import open_library
 from kg.terms import Base, shorten
-from kg.web.negotiation import require_xml_answer
 
 
 @main.command()
@@ -51,6 +50,8 @@ def query(settings: Config, sparql: str | None, file: IO[str] | None, form: str 
         library.settle()
         answer = library.answer(Query(text, base=library.base.iri, solutions=solutions, triples=triples))
         if answer.format in ("xml", "rdf"):
+            from kg.web.negotiation import require_xml_answer  # the web side takes a third of a second to import
+
             require_xml_answer(answer)
         if form == "table" and answer.kind != "triples":
             _print_table(answer, library.base)

@@ -7,6 +7,7 @@ Hides Flask. Promises that every error is a problem document (RFC 9457), or a pa
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,13 +20,18 @@ from kg.errors import (
     ConfigurationError,
     DocumentError,
     DocumentTooLarge,
+    Forbidden,
+    Gone,
     IndexBehind,
+    JudgeDied,
+    JudgingTimeout,
     KgError,
     MalformedDocument,
     MethodNotAllowed,
     NotAcceptable,
     NotFound,
     Overloaded,
+    PreconditionFailed,
     QueryError,
     QueryProcessDied,
     QueryTimeout,
@@ -35,13 +41,34 @@ from kg.errors import (
     ResultTooLarge,
     ServiceFailed,
     ServiceRefused,
+    SnapshotGone,
+    StillReferredTo,
     StorageError,
     TangledBlankNodes,
+    TooManyRequests,
+    Unauthorized,
     UnplaceableDocument,
     UnsupportedMediaType,
+    UpdateRefused,
 )
 from kg.library import Library
-from kg.web import documents, negotiation, operations, pages, sparql
+from kg.terms import Base
+from kg.web import (
+    documents,
+    dumps,
+    feed,
+    history,
+    lists,
+    negotiation,
+    operations,
+    pages,
+    questions,
+    sparql,
+    updating,
+    verdicts,
+    writing,
+)
+from kg.web.authority import Authority
 
 log = logging.getLogger("kg.web")
 
@@ -54,24 +81,42 @@ STATUSES: dict[type[KgError], int] = {
     NotAcceptable: 406,
     UnsupportedMediaType: 415,
     MethodNotAllowed: 405,
+    PreconditionFailed: 412,
+    Unauthorized: 401,
+    Forbidden: 403,
     DocumentError: 400,
     MalformedDocument: 400,
     DocumentTooLarge: 413,
     UnplaceableDocument: 400,
     TangledBlankNodes: 400,
     RemoteReference: 400,
+    JudgingTimeout: 413,
+    JudgeDied: 500,
     Rejected: 422,
+    StillReferredTo: 409,
     NotFound: 404,
+    Gone: 410,
+    SnapshotGone: 410,
     QueryError: 400,
     ServiceRefused: 403,
     ServiceFailed: 502,
+    UpdateRefused: 400,
     QueryTimeout: 504,
     ResultTooLarge: 413,
     QueryProcessDied: 500,
     Overloaded: 503,
+    TooManyRequests: 429,
     StorageError: 503,
     IndexBehind: 503,
 }
+
+#: What every answer carries, unless it says otherwise.
+COMMON_HEADERS = (
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "Content-Range, ETag, KG-Prefixes-Added, KG-Revision, Link, Location, Memento-Datetime, Retry-After"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+)
 
 _CONTENT_SECURITY = (
     "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data:; object-src 'none'; "
@@ -84,6 +129,14 @@ def status_of(kind: type[KgError]) -> int:
     return next(STATUSES[ancestor] for ancestor in kind.__mro__ if ancestor in STATUSES)
 
 
+def problem_document(
+    base: Base, name: str, title: str, status: int, detail: str, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What RFC 9457 says of an error, and what the case adds."""
+    # Facts first: what the RFC defines is not to be overwritten by a case's own members.
+    return {**facts, "type": f"{base}errors#{name}", "title": title, "status": status, "detail": detail}
+
+
 def create_app(library: Library, metrics: operations.Metrics | None = None) -> Flask:
     """The application over an open library. The caller closes the library."""
     app = Flask(__name__)
@@ -93,7 +146,16 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
     app.register_blueprint(operations.blueprint(library, metrics or operations.Metrics(library)))
     app.register_blueprint(sparql.blueprint(library))
     app.register_blueprint(pages.blueprint(library))
+    app.register_blueprint(questions.blueprint(library))
     app.register_blueprint(documents.blueprint(library))
+    app.register_blueprint(lists.blueprint(library))
+    app.register_blueprint(history.blueprint(library))
+    app.register_blueprint(feed.blueprint(library))
+    app.register_blueprint(dumps.blueprint(library))
+    authority = Authority(library)
+    app.register_blueprint(writing.blueprint(library, authority))
+    app.register_blueprint(updating.blueprint(library, authority))
+    app.register_blueprint(verdicts.blueprint(library))
     app.jinja_env.globals.update(version=__version__, home=home, kinds=pages.KIND_NAMES)
 
     @app.before_request
@@ -110,7 +172,19 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
         status = status_of(type(error))
         if status >= 500:
             log.warning("%s %s: %s", request.method, request.path, error.detail)
-        return problem(type(error).name(), type(error).title(), status, error.detail, error.facts)
+        facts = error.facts
+        if isinstance(error, Rejected):
+            media_type = verdicts.prefers_rdf()
+            if media_type is not None:
+                return verdicts.as_rdf(error.reports, media_type, library.base, status)
+            total = sum(len(report.results) for report in error.reports)
+            facts = {"results": verdicts.results_of(error.reports), "total": total, **facts}
+        response = problem(type(error).name(), type(error).title(), status, error.detail, facts)
+        if isinstance(error, Unauthorized):
+            response.headers["WWW-Authenticate"] = 'Bearer realm="kg"'
+        if "allow" in facts:
+            response.headers["Allow"] = facts["allow"]
+        return response
 
     @app.errorhandler(HTTPException)
     def protocol(error: HTTPException) -> Response:
@@ -122,6 +196,10 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
                 MethodNotAllowed.name(), MethodNotAllowed.title(), 405, f"{request.path} takes {methods}", {}
             )
             response.headers["Allow"] = methods
+            return response
+        if status == 416:
+            response = problem(RequestError.name(), "There is no such part", 416, str(error.description), {})
+            response.headers.extend((n, v) for n, v in error.get_headers() if n == "Content-Range")
             return response
         if status == 413:
             return problem(RequestError.name(), "The request is too large", 413, str(error.description), {})
@@ -143,13 +221,12 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
             response = Response(page, status, mimetype="text/html")
         else:
             facts = {**facts, "request": request.environ.get("kg.request_id")}
-            # Facts first: what RFC 9457 defines is not to be overwritten by a case's own members.
-            response = jsonify(
-                {**facts, "type": f"{library.base}errors#{name}", "title": title, "status": status, "detail": detail}
-            )
+            response = jsonify(problem_document(library.base, name, title, status, detail, facts))
             response.status_code = status
             response.mimetype = "application/problem+json"
-        if status == 503:
+        if "timemap" in facts:
+            response.headers["Link"] = f'<{facts["timemap"]}>; rel="timemap"; type="application/link-format"'
+        if status in (429, 503):
             response.headers["Retry-After"] = str(facts.get("retry_after", 5))
         response.vary.add("Accept")
         return response
@@ -157,10 +234,8 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
     @app.after_request
     def common_headers(response: Response) -> Response:
         headers = response.headers
-        headers.setdefault("Access-Control-Allow-Origin", "*")
-        headers.setdefault(
-            "Access-Control-Expose-Headers", "ETag, Link, Location, KG-Revision, KG-Prefixes-Added, Retry-After"
-        )
+        for name, value in COMMON_HEADERS:
+            headers.setdefault(name, value)
         if request.method == "OPTIONS" and response.status_code == 200:
             response.status_code = 204
             del headers["Content-Type"]
@@ -170,8 +245,6 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
             )
             headers.setdefault("Access-Control-Allow-Headers", allowed)
             headers.setdefault("Access-Control-Max-Age", "86400")
-        headers.setdefault("X-Content-Type-Options", "nosniff")
-        headers.setdefault("Referrer-Policy", "no-referrer")
         if response.mimetype == "text/html":
             headers.setdefault("Content-Security-Policy", _CONTENT_SECURITY)
         return response

@@ -1,0 +1,267 @@
+"""The catalogue of questions: a page for each, with a form, the answer below it, and the answer in every format one suffix away.
+
+Hides forms and negotiation. Pages work without JavaScript. Every address is a read like any other: it can be kept, linked to, and
+asked again with `If-None-Match`; with `revision` it answers from that state of the graph or says that it cannot.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pyoxigraph as ox
+from flask import Blueprint, Response, render_template, request
+
+from kg import examples, openapi, questions
+from kg.asking import Desk, Wish
+from kg.engine import NOBODY
+from kg.errors import InvalidParameter, NotFound, RequestError
+from kg.library import Library
+from kg.questions import Parameter, Question
+from kg.tables import FORMATS, Table, Value, chart, text_of
+from kg.terms import Base, shorten
+from kg.web.negotiation import HTML, RDF_TYPES, choose, require_xml
+
+#: In the order of preference where the client has none.
+_TYPES = {"application/json": "json", **{media_type: form for form, media_type in FORMATS.items()}, HTML: "html"}
+_BY_SUFFIX = {form: media_type for media_type, form in _TYPES.items()}
+_TITLES = {"csv": "CSV", "tsv": "TSV", "json": "JSON", "xml": "SPARQL XML", "md": "Markdown"}
+
+#: The chart's specification with the rows in it, as the editors of Vega-Lite open it.
+_CHART = "vl.json"
+
+#: Rows that a page shows; it says how many there are and links to all of them.
+_ROWS = 500
+
+
+def blueprint(library: Library) -> Blueprint:
+    """The routes `/questions`, `/questions/{id}`, `/openapi.json` and `/.well-known/sparql-examples`."""
+    routes = Blueprint("questions", __name__)
+    desk = Desk(library)
+
+    @routes.get("/questions")
+    @routes.get("/questions.<suffix>")
+    def catalogue(suffix: str | None = None) -> Response:
+        given = _fields()
+        text, tag = given.pop("q", [""])[-1], given.pop("tag", [""])[-1]
+        form = _form(suffix, given.pop("format", []), {"application/json": "json", HTML: "html"})
+        if given:
+            raise RequestError(
+                f"this takes q, tag and format; got {', '.join(given)[:200]}", parameter=next(iter(given))
+            )
+        found = questions.search(text, tag)
+        if form == "json":
+            listed = [{**question.as_json(), "address": f"{library.base}questions/{question.id}"} for question in found]
+            return _with_tag(_varied(Response(json.dumps(listed, ensure_ascii=False), mimetype="application/json")))
+        tags = sorted({tag for question in questions.catalogue().values() for tag in question.tags})
+        page = render_template("questions.html", questions=found, tags=tags, text=text, tag=tag)
+        return _with_tag(_varied(Response(page, mimetype=HTML)))
+
+    @routes.get("/questions/<name>")
+    def question(name: str) -> Response:
+        name, _, suffix = name.partition(".")
+        it = questions.find(name)
+        given = _fields()
+        excel = given.pop("excel", ["0"])[-1] in ("1", "yes", "true")
+        named = given.pop("format", [])
+        form = _CHART if suffix == _CHART else _form(suffix or None, named, _TYPES)
+        if form == "html":
+            return _page(desk, it, given)
+        wish = desk.understand(it, given)
+        table = desk.ask(wish, request.environ.get("kg.caller", NOBODY))
+        if form == _CHART:
+            return _answered(Response(json.dumps(chart(it, table)), mimetype="application/json"), table)
+        body = table.write(form, excel=excel)
+        media_type = FORMATS[form]
+        if form == "xml":
+            require_xml([body], [other for other in _TYPES if other != media_type])
+        charset = "; charset=utf-8" if media_type.startswith("text/") else ""
+        header = "; header=present" if form == "csv" else ""
+        response = Response(body, content_type=media_type + charset + header)
+        if form in ("csv", "tsv"):
+            response.headers["Content-Disposition"] = f'inline; filename="{it.id}.{form}"'
+        return _answered(response, table)
+
+    @routes.get("/openapi.json")
+    def description() -> Response:
+        response = Response(openapi.write(library.base), mimetype="application/json")
+        response.headers["Cache-Control"] = "public, max-age=3600"
+        return _with_tag(response)
+
+    @routes.get("/.well-known/sparql-examples")
+    def sparql_examples() -> Response:
+        types = {kind: suffix for kind, suffix in RDF_TYPES.items() if suffix not in ("trig", "nq")}
+        media_type = choose(request.headers.get("Accept"), [*types])
+        response = Response(examples.write(library.base, types[media_type]), mimetype=media_type)
+        response.headers["Cache-Control"] = "public, max-age=3600"
+        return _with_tag(_varied(response))
+
+    return routes
+
+
+def _fields() -> dict[str, list[str]]:
+    """The parameters of the address. Raises `RequestError` where they are not UTF-8."""
+    fields: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(
+            request.query_string.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=100
+        )
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise RequestError(f"the parameters cannot be read: {error}") from None
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
+    return fields
+
+
+def _form(suffix: str | None, named: Sequence[str], types: Mapping[str, str]) -> str:
+    """The format asked for, by suffix, by `format=`, or by `Accept`."""
+    name = suffix if suffix is not None else named[-1] if named else None
+    if name is None:
+        return types[choose(request.headers.get("Accept"), [*types])]
+    if name not in types.values():
+        raise NotFound(
+            f"there is no form .{name[:40]}; there are {', '.join('.' + form for form in dict.fromkeys(types.values()))}"
+        )
+    return name
+
+
+def _varied(response: Response) -> Response:
+    response.vary.add("Accept")
+    return response
+
+
+def _with_tag(response: Response) -> Response:
+    response.add_etag()
+    return response.make_conditional(request)  # type: ignore[return-value]
+
+
+def _answered(response: Response, table: Table) -> Response:
+    """With what tells of which state of the graph it is; the entity tag comes with it."""
+    response.headers["KG-Revision"] = str(table.revision)
+    response.headers["Cache-Control"] = "public, no-cache"
+    return _varied(response)
+
+
+# The page
+
+
+def _page(desk: Desk, question: Question, given: Mapping[str, Sequence[str]]) -> Response:
+    """The form and, if enough is known to ask, the answer below it, or beside each field what is wrong with it."""
+    context: dict[str, Any] = {"question": question, "related": _related(question)}
+    values = {name: texts[-1] for name, texts in given.items()}
+    try:
+        missing = any(
+            parameter.required and parameter.default is None and not values.get(name, "").strip()
+            for name, parameter in question.parameters.items()
+        )
+        if missing and not any(value.strip() for value in values.values()):
+            wish = None  # nobody has asked yet
+        else:
+            wish = desk.understand(question, given)
+    except InvalidParameter as error:
+        entries: list[dict[str, Any]] = error.facts["errors"]
+        errors: dict[str, list[dict[str, Any]]] = {}
+        for entry in entries:
+            errors.setdefault(entry["parameter"], []).append(_with_addresses(entry, desk.library.base))
+        known = {*question.parameters, "limit"}
+        context["others"] = [entry for name, found in errors.items() if name not in known for entry in found]
+        page = render_template(
+            "question.html",
+            **context,
+            fields=_inputs(question, values, errors, {}),
+            limit=values.get("limit", ""),
+            limit_errors=errors.get("limit", []),
+        )
+        return _varied(Response(page, 400, mimetype=HTML))
+    if wish is None:
+        fields = _inputs(question, values, {}, {})
+        page = render_template("question.html", **context, fields=fields, limit=question.limit)
+        response = Response(page, mimetype=HTML)
+        response.headers["Cache-Control"] = "public, no-cache"
+        return _with_tag(_varied(response))
+    table = desk.ask(wish, request.environ.get("kg.caller", NOBODY))
+    context |= _answer(table, wish, desk.library.base)
+    fields = _inputs(question, values, {}, wish.texts)
+    page = render_template("question.html", **context, fields=fields, limit=wish.limit)
+    return _answered(Response(page, mimetype=HTML), table)
+
+
+def _inputs(
+    question: Question,
+    values: Mapping[str, str],
+    errors: Mapping[str, list[dict[str, Any]]],
+    texts: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """What the form shows for each parameter; what was sent stands in it as it was written."""
+    inputs = []
+    for name, parameter in question.parameters.items():
+        value = values.get(name) or texts.get(name) or parameter.default or ""
+        inputs.append(
+            {
+                "parameter": parameter,
+                "value": value,
+                "input": _input(parameter, value),
+                "choices": ("no", "yes") if parameter.type == "boolean" else parameter.choices,
+                "errors": errors.get(name, []),
+            }
+        )
+    return inputs
+
+
+def _input(parameter: Parameter, value: str) -> str:
+    if parameter.choices or (parameter.type == "boolean" and value in ("", "yes", "no")):
+        return "choice"
+    if parameter.type != "date":
+        return "text"
+    # A field for dates shows nothing of what is no date, and what was wrong should be seen.
+    try:
+        parameter.read(value or "2025-01-01")
+    except InvalidParameter:
+        return "text"
+    return "date"
+
+
+def _related(question: Question) -> list[Question]:
+    known = questions.catalogue()
+    return [known[name] for name in question.related if name in known]
+
+
+def _with_addresses(entry: dict[str, Any], base: Base) -> dict[str, Any]:
+    matches = [{**match, "name": match["iri"].removeprefix(base.iri)} for match in entry.get("matches", [])]
+    return {**entry, "matches": matches}
+
+
+def _answer(table: Table, wish: Wish, base: Base) -> dict[str, Any]:
+    asked = {**wish.texts, **({} if wish.limit == wish.question.limit else {"limit": str(wish.limit)})}
+    query = urlencode(asked)
+    held = urlencode({**asked, "revision": str(table.revision)})
+    path = f"questions/{table.question}"
+    again = urlencode({**asked, **({} if wish.revision is None else {"revision": str(wish.revision)})})
+    suffix = f"?{again}" if again else ""
+    forms = [(title, f"{path}.{form}{suffix}") for form, title in _TITLES.items()]
+    forms.insert(1, ("CSV for Excel", f"{path}.csv?{again}{'&' if again else ''}excel=1"))
+    if wish.question.chart is not None:
+        forms.append(("chart (Vega-Lite)", f"{path}.{_CHART}{suffix}"))
+    return {
+        "table": table,
+        "rows": [
+            [_cell(value, column.evidence, base) for value, column in zip(row, table.columns, strict=True)]
+            for row in table.rows[:_ROWS]
+        ],
+        "forms": forms,
+        "permalink": f"{path}?{held}",
+        "newest": f"{path}?{query}" if query else path,
+        "held": wish.revision is not None,
+        "sparql": wish.question.bind(wish.terms, wish.limit),
+    }
+
+
+def _cell(value: Value, evidence: bool, base: Base) -> dict[str, Any]:
+    """What a cell shows, where it leads, its language, and whether it is a quotation."""
+    if isinstance(value, ox.NamedNode):
+        href = value.value if value.value.startswith(("http://", "https://")) else ""
+        return {"text": shorten(value.value, base), "href": href}
+    language = value.language if isinstance(value, ox.Literal) else None
+    return {"text": text_of(value), "language": language, "quoted": evidence and value is not None}

@@ -1,0 +1,230 @@
+"""The catalogue over HTTP: a page with a form and its answer for each question, and every format by suffix and by `Accept`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from serving import Server
+
+from kg import config as configuration
+from kg import questions
+from kg.library import open_library
+from kg.questions import catalogue
+from kg.tables import FORMATS
+from kg.web import create_app
+
+BASE = "https://kg.example/"
+NAMED = questions.find("positions")
+
+
+@pytest.fixture(scope="module")
+def client(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    data = tmp_path_factory.mktemp("pages") / "data"
+    shutil.copytree(seeded_directory, data)
+    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as library:
+        library.settle()
+        yield create_app(library).test_client()
+
+
+class Page(HTMLParser):
+    """What a page holds: elements with their attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page(client: FlaskClient, path: str, status: int = 200) -> Page:
+    response = client.get(path, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (response.status_code, response.mimetype) == (status, "text/html"), response.text[:500]
+    return Page(response.text)
+
+
+def test_catalogue_lists_every_question_and_its_tags(client: FlaskClient) -> None:
+    found = page(client, "/questions")
+    links = {attributes.get("href") for attributes in found.all("a")}
+    for question in catalogue().values():
+        assert f"/questions/{question.id}" in links
+        assert question.summary in found.text
+        assert {f"/questions?tag={tag}" for tag in question.tags} <= links
+
+
+def test_catalogue_is_searched_by_words_and_by_tag(client: FlaskClient) -> None:
+    found = page(client, "/questions?q=admitted+combat").all("a")
+    listed = [a["href"] for a in found if re.fullmatch(r"/questions/[a-z-]+", a.get("href") or "")]
+    assert listed[0] == "/questions/who-admitted-combat"
+    assert len(listed) < len(catalogue())
+    assert "No question has all of “quetzal”" in page(client, "/questions?q=quetzal").text
+    tagged: list[dict[str, Any]] = client.get("/questions.json?tag=contested").json  # type: ignore[assignment]
+    assert tagged
+    assert all("contested" in question["tags"] for question in tagged)
+
+
+def test_catalogue_for_programs_says_all_there_is_to_know(client: FlaskClient) -> None:
+    response = client.get("/questions", headers={"Accept": "application/json"})
+    assert response.mimetype == "application/json"
+    listed = {question["id"]: question for question in response.json}  # type: ignore[union-attr]
+    assert set(listed) == set(catalogue())
+    actor = next(p for p in listed["positions"]["parameters"] if p["name"] == "proposition")
+    assert (actor["type"], actor["kinds"], actor["required"]) == ("iri", ["proposition"], True)
+    assert listed["positions"]["address"] == BASE + "questions/positions"
+
+
+def test_form_has_a_labelled_field_for_each_parameter(client: FlaskClient) -> None:
+    for question in catalogue().values():
+        found = page(client, f"/questions/{question.id}")
+        fields = {attributes["name"]: attributes for attributes in found.all("input") + found.all("select")}
+        labelled = {attributes.get("for") for attributes in found.all("label")}
+        for name in (*question.parameters, "limit"):
+            assert fields[name]["id"] in labelled
+        assert found.all("form")[0]["method"] == "get"
+        assert not found.all("script")
+
+
+def test_form_alone_where_nothing_has_been_asked(client: FlaskClient) -> None:
+    found = page(client, "/questions/positions")
+    assert "rows" in found.text
+    assert not found.all("table")
+    assert {"placeholder": "north-korean-troops-on-russian-territory"}.items() <= next(
+        field for field in found.all("input") if field["name"] == "proposition"
+    ).items()
+
+
+def test_answer_stands_below_the_form(client: FlaskClient) -> None:
+    path = "/questions/contested?on=2025-01-01&limit=2"
+    found = page(client, path)
+    assert [attributes["title"] for attributes in found.all("th")] == list(questions.find("contested").columns.values())
+    assert "The first 2 rows" in found.text
+    assert {"name": "on", "value": "2025-01-01"}.items() <= next(
+        field for field in found.all("input") if field["name"] == "on"
+    ).items()
+    links = {attributes.get("href") or "" for attributes in found.all("a")}
+    assert BASE + "actor/russia" in links
+    for form in ("csv", "tsv", "json", "xml", "md"):
+        assert any(
+            link.startswith(f"/questions/contested.{form}?on=2025-01-01") and "limit=2" in link for link in links
+        )
+    held = next(link for link in links if "revision=" in link)
+    assert "As of revision" in page(client, held).text
+
+
+def test_what_is_wrong_stands_beside_its_field_and_what_was_written_stays(client: FlaskClient) -> None:
+    found = page(client, "/questions/positions?proposition=zzz&asof=2025-02-30&limit=no&wizard=1", 400)
+    fields = {attributes["name"]: attributes for attributes in found.all("input")}
+    for name, text in (("proposition", "zzz"), ("asof", "2025-02-30"), ("limit", "no")):
+        assert fields[name]["value"] == text
+        assert fields[name]["aria-invalid"] == "true"
+        assert f"p-{name}-error" in (fields[name]["aria-describedby"] or "")
+    assert "no proposition is called 'zzz'" in found.text
+    assert "There is no parameter 'wizard'" in found.text
+
+
+def test_several_matches_are_offered_by_name_and_slug(client: FlaskClient) -> None:
+    found = page(client, "/questions/reversals?actor=russ", 400)
+    assert "Did you mean Russia (actor/russia)" in found.text
+
+
+def test_values_are_text_on_the_page_whatever_they_hold(client: FlaskClient) -> None:
+    response = client.get(
+        "/questions/positions?proposition=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", headers={"Accept": "text/html"}
+    )
+    assert "<script" not in response.text
+
+
+def test_empty_answer_says_what_was_looked_for_and_why_it_may_be_empty(client: FlaskClient) -> None:
+    path = "/questions/positions?proposition=north-korean-troops-on-russian-territory&asof=1900-01-01"
+    found = page(client, path)
+    assert "Nothing in this graph answers it" in found.text
+    assert "1900-01-01" in found.text
+    assert " ".join(NAMED.empty.split()) in " ".join(found.text.split())
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_every_format_by_suffix_by_accept_and_by_name(client: FlaskClient, form: str) -> None:
+    path = "/questions/contested{}?on=2025-01-01"
+    by_suffix = client.get(path.format("." + form))
+    by_accept = client.get(path.format(""), headers={"Accept": FORMATS[form]})
+    by_name = client.get(path.format("") + f"&format={form}")
+    assert by_suffix.status_code == 200
+    assert by_suffix.mimetype == FORMATS[form]
+    assert by_suffix.data == by_accept.data == by_name.data
+    assert by_suffix.headers["KG-Revision"].isdigit()
+    assert "Accept" in by_suffix.headers["Vary"]
+
+
+def test_rows_are_the_same_in_all_formats(client: FlaskClient) -> None:
+    found: dict[str, Any] = client.get("/questions/contested.json?on=2025-01-01").json  # type: ignore[assignment]
+    rows = list(csv.reader(io.StringIO(client.get("/questions/contested.csv?on=2025-01-01").text)))
+    assert rows[0] == [column["name"] for column in found["columns"]]
+    assert rows[1:] == [["" if value is None else str(value) for value in row.values()] for row in found["rows"]]
+    assert found["rows"]
+    assert (found["parameters"]["on"], found["complete"]) == ("2025-01-01", True)
+
+
+def test_excel_finds_its_mark_and_a_file_name(client: FlaskClient) -> None:
+    response = client.get("/questions/contested.csv?excel=1")
+    assert response.data.startswith(b"\xef\xbb\xbf")
+    assert 'filename="contested.csv"' in response.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "name"),
+    [
+        ("nothing", 404, "unknown-question"),
+        ("contested.docx", 404, "not-found"),
+        ("contested?format=docx", 404, "not-found"),
+        ("contested?on=soon", 400, "invalid-parameter"),
+        ("contested?on=2025-01-01&on=2025-01-02", 400, "invalid-parameter"),
+        ("contested?limit=10001", 400, "invalid-parameter"),
+        ("contested?wizard=1", 400, "invalid-parameter"),
+        ("contested?on=%FF", 400, "request-error"),
+        ("contested?revision=999999", 404, "not-found"),
+        ("contested?revision=1", 410, "snapshot-gone"),
+        ("positions", 400, "invalid-parameter"),
+        ("positions?proposition=zzz", 400, "unknown-name"),
+        ("reversals?actor=russ", 400, "ambiguous-name"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem_document(client: FlaskClient, path: str, status: int, name: str) -> None:
+    response = client.get(f"/questions/{path}", headers={"Accept": "application/json"})
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json"), response.text
+    assert response.json["type"] == f"{BASE}errors#{name}"  # type: ignore[index]
+
+
+def test_nothing_else_can_be_had(client: FlaskClient) -> None:
+    response = client.get("/questions/contested", headers={"Accept": "image/png"})
+    assert response.status_code == 406
+    assert "text/csv" in response.json["available"]  # type: ignore[index]
+
+
+def test_answers_are_cached_and_revalidated_like_every_read(served: Server) -> None:
+    path = "questions/contested.csv?on=2025-01-01"
+    first = served.get(path)
+    assert first.status == 200
+    assert served.get(path, {"If-None-Match": first.headers["ETag"]}).status == 304
+    assert served.get(path, method="HEAD").headers["ETag"] == first.headers["ETag"]
+    held = served.get(f"{path}&revision={first.headers['KG-Revision']}")
+    assert held.body == first.body
+    for described in ("questions", "openapi.json", ".well-known/sparql-examples"):
+        reply = served.get(described)
+        assert served.get(described, {"If-None-Match": reply.headers["ETag"]}).status == 304, described
