@@ -24,6 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--kills", type=int, default=20, help="how often tests/faults kill each kind of process; 1000 takes hours"
     )
+    parser.addoption(
+        "--requests",
+        type=int,
+        default=2_000,
+        help="how many tiny requests test_hostile_documents.py sends; 100000 takes minutes",
+    )
 
 
 @pytest.fixture

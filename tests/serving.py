@@ -163,7 +163,9 @@ class Server:
         """Ask for a path relative to the base, or for a whole address. Redirections are not followed."""
         return self.send(method, path, None, headers)
 
-    def send(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+    def send(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
         """The same with a body, whose media type is among the headers."""
         url = path if path.startswith("http") else self.url + path.lstrip("/")
         request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
