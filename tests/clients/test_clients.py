@@ -247,6 +247,17 @@ def test_rapper_counts_the_triples_of_every_article(served: Server, suffix: str)
         assert len(set(done.stdout.splitlines())) == len(seed("article", path.stem, served.url))
 
 
+@pytest.mark.parametrize("syntax", ["turtle", "rdfxml", "ntriples", None])
+def test_rapper_reads_a_thing_by_its_iri(served: Server, syntax: str | None) -> None:
+    """It says itself what it would rather have, and follows the 303."""
+    chosen = ["-i", syntax] if syntax else ["-g"]
+    command = [needs("rapper", "raptor2-utils"), "-q", *chosen, "-o", "ntriples", served.url + "place/kursk-region"]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = rdflib.Graph().parse(data=done.stdout, format="nt")
+    assert isomorphic(found, seed("place", "kursk-region", served.url))
+
+
 # JavaScript
 
 _SCRIPT = """
