@@ -786,15 +786,17 @@ def test_large_body_is_read_from_those_alone_who_may_write(server: Server) -> No
     token = kg("token", "create", "--name", "Bulk", "--role", "writer", "--data", server.data).out.strip()
     body = documents.serialize(generate.actor("bulk").document(), documents.TRIG, BASE) + b"# " + b"x" * 5_000_000
 
-    def start(secret: str) -> socket.socket:
+    def start(secret: str, target: str = "POST /graphs") -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-        head = f"POST /graphs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {secret}\r\n"
+        head = f"{target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {secret}\r\n"
         head += f"Content-Type: application/trig\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode())
         return connection
 
     with start("kg_" + "A" * 43) as stranger:
         assert stranger.recv(100).startswith(b"HTTP/1.1 413"), "before a byte of it was sent"
+    with start(token, "PUT /actor/bulk") as writer:
+        assert writer.recv(100).startswith(b"HTTP/1.1 413"), "one document is never so large"
     with start(token) as writer:
         writer.sendall(body)
         assert writer.recv(100).startswith(b"HTTP/1.1 200")

@@ -134,7 +134,7 @@ class Front:
                 wanted = _key(scope, headers, b"", coding)
         else:
             try:
-                body = await asyncio.wait_for(self._read(headers, proto), _BODY_PATIENCE)
+                body = await asyncio.wait_for(self._read(scope, proto), _BODY_PATIENCE)
             except _BodyTooLarge:
                 self._refuse(
                     scope,
@@ -283,13 +283,14 @@ class Front:
             gone.cancel()
             self._busy -= 1
 
-    async def _read(self, headers: Any, proto: Any) -> bytes:
-        limit = self._body_limit
+    async def _read(self, scope: Any, proto: Any) -> bytes:
+        limit, headers = self._body_limit, scope.headers
 
         async def require(size: int) -> None:
-            """What is larger than the limit is taken from those alone who may write, who are asked for their token only then."""
+            """What is larger than the limit is taken where batches go, from those alone who may write: they are asked for their
+            token only then."""
             nonlocal limit
-            if size > limit and limit < self._batch_limit:
+            if size > limit and limit < self._batch_limit and scope.path == "/graphs":
                 token, loop = headers.get("authorization") or "", asyncio.get_running_loop()
                 if await loop.run_in_executor(self._pool, self._may_write, token):
                     limit = self._batch_limit
