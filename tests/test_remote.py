@@ -207,6 +207,8 @@ def test_derived_facts_are_the_same_everywhere(library: Library) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_questions_have_the_same_rows_everywhere(asked: Library, case: str) -> None:
+    if engine_of(asked) == "virtuoso" and case.partition("@")[0] in LIMITS["fatal"]:
+        pytest.skip(f"Virtuoso {LIMITS['fatal'][case.partition('@')[0]]}")
     answered = list(csv.reader(io.StringIO(ask(asked, bound(case), solutions="csv").read().decode())))
     expected = list(csv.reader((EXPECTED / f"{case}.csv").read_text("utf-8").splitlines()))
     if engine_of(asked) == "virtuoso" and case in LIMITS["questions"]:
@@ -607,11 +609,13 @@ def test_while_the_server_is_away_writes_are_kept_and_queries_told_so(tmp_path: 
             client = create_app(library).test_client()
             accept(library, *STORY[:2])
             library.start_following()
+            assert client.get("/health").json["status"] == "ok"
             server.stop()
+            until(lambda: client.get("/health").json["status"] == "the SPARQL server is away", "it is missed")
             assert accept(library, STORY[2]) == 3
             assert accept(library, *STORY[3:]) == 5
             health = client.get("/health").json
-            assert (health["revision"], health["reached"], health["status"]) == (5, 2, "catching up")
+            assert (health["revision"], health["reached"], health["status"]) == (5, 2, "the SPARQL server is away")
             time.sleep(1.1)  # longer than a server is believed to be there
             reply = client.get("/sparql?query=ASK%7B%7D", headers={"Accept": "application/json"})
             assert (reply.status_code, reply.json["type"]) == (503, "https://kg.example/errors#engine-unavailable")
@@ -657,7 +661,7 @@ def test_the_service_starts_while_its_server_is_away(serve: Serve, seeded_direct
         assert ours.get("actor/russia.ttl").status == 200
         refused = ours.sparql("ASK { ?s a ekg:Admission }")
         assert (refused.status, refused.headers["Retry-After"] is not None) == (503, True)
-        assert ours.get("health").json()["status"] == "catching up"
+        assert ours.get("health").json()["status"] == "the SPARQL server is away"
         server.start()
         until(lambda: ours.get("health").json()["status"] == "ok", "it catches up by itself")
         assert ours.sparql("ASK { ?s a ekg:Admission }").text == "true"

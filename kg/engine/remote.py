@@ -219,8 +219,16 @@ class RemoteEngine:
         return None  # there is always a network to wait for
 
     def figures(self) -> Mapping[str, int]:
+        try:
+            self._require_state()
+            away = 0
+        except IndexBehind:
+            away = 0
+        except EngineUnavailable:
+            away = 1
         return {
             "waiting": self._turns.waiting(),
+            "away": away,
             "rules_failed": self._rules_failed,
             "rules_behind": int(self._rules_again > 0),
         }

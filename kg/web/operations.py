@@ -116,13 +116,15 @@ def blueprint(library: Library, metrics: Metrics) -> Blueprint:
     @routes.get("/health")
     def health() -> Response:
         last, reached = library.revision()
+        figures = library.engine.figures()
+        status = "the SPARQL server is away" if figures.get("away") else "ok" if last == reached else "catching up"
         return jsonify(
-            status="ok" if last == reached else "catching up",
+            status=status,
             version=__version__,
             base=library.base.iri,
             revision=last,
             reached=reached,
-            facts="behind, see the log" if library.engine.figures().get("rules_behind") else "ok",
+            facts="behind, see the log" if figures.get("rules_behind") else "ok",
             documents=library.journal.counts(),
         )
 
