@@ -10,6 +10,9 @@ import pyoxigraph as ox
 import pytest
 from serving import Server, until
 
+from kg import describe, rules
+from kg.terms import RDF_TYPE
+
 VOID = "http://rdfs.org/ns/void#"
 
 
@@ -20,8 +23,11 @@ def _void(served: Server) -> ox.Dataset:
 
 
 def _partitions(data: ox.Dataset, namespace: str, part: str, key: str, count: str) -> dict[str, int]:
+    """Those of the documents, with their numbers."""
     found = {}
     for quad in data.quads_for_predicate(ox.NamedNode(namespace + part)):
+        if not quad.subject.value.endswith("#documents"):
+            continue
         of = {q.predicate.value: q.object for q in data.quads_for_subject(quad.object)}  # type: ignore[arg-type]
         found[of[namespace + key].value] = int(of[VOID + count].value)  # type: ignore[union-attr]
     return found
@@ -58,13 +64,50 @@ def test_totals_agree_with_the_graph(served: Server) -> None:
 
     def total(name: str) -> int:
         [quad] = [
-            q for q in data.quads_for_predicate(ox.NamedNode(VOID + name)) if q.subject.value.endswith("#dataset")
+            q for q in data.quads_for_predicate(ox.NamedNode(VOID + name)) if q.subject.value.endswith("#documents")
         ]  # type: ignore[union-attr]
         return int(quad.object.value)  # type: ignore[union-attr]
 
     for name, counted in (("triples", "*"), ("distinctSubjects", "DISTINCT ?s")):
         query = _of_documents(f"SELECT (COUNT({counted}) AS ?n) {{ ?s ?p ?o }}")
         assert total(name) == int(served.sparql(query).text.split()[1])
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "query"),
+    [
+        ("classPartition", "class", "SELECT DISTINCT ?k { GRAPH <%sderived> { ?s a ?k } }"),
+        ("propertyPartition", "property", "SELECT DISTINCT ?k { GRAPH <%sderived> { ?s ?k ?o } }"),
+    ],
+)
+def test_what_is_derived_is_a_part_with_its_terms(served: Server, part: str, key: str, query: str) -> None:
+    data = _void(served)
+    whole = ox.NamedNode(f"{served.url}.well-known/void#dataset")
+    subsets = {q.object.value for q in data.quads_for_subject(whole) if q.predicate.value == VOID + "subset"}
+    assert subsets == {f"{served.url}.well-known/void#documents", f"{served.url}.well-known/void#derived"}
+    found = {
+        q.object.value  # type: ignore[union-attr]
+        for quad in data.quads_for_subject(ox.NamedNode(f"{served.url}.well-known/void#derived"))
+        if quad.predicate.value == VOID + part
+        for q in data.quads_for_subject(quad.object)  # type: ignore[arg-type]
+        if q.predicate.value == VOID + key
+    }
+    given = {predicate for rule in rules.catalogue() for predicate in rule.gives}
+    assert set(served.sparql(query % served.url).text.split()[1:]) <= found
+    assert found == (set(describe.DERIVED_CLASSES) if key == "class" else given | {RDF_TYPE})
+
+
+def test_service_description_names_the_derived_graph_and_where_updates_go(served: Server) -> None:
+    sd = "http://www.w3.org/ns/sparql-service-description#"
+    reply = served.get("sparql", {"Accept": "application/n-triples"})
+    triples = {(t.subject, t.predicate.value, t.object) for t in ox.parse(reply.body, format=ox.RdfFormat.N_TRIPLES)}
+    assert ox.NamedNode(f"{served.url}derived") in {o for _, p, o in triples if p == sd + "name"}
+    updates, queries = ox.NamedNode(f"{served.url}update"), ox.NamedNode(f"{served.url}sparql")
+    assert (updates, sd + "endpoint", updates) in triples
+    assert (updates, sd + "supportedLanguage", ox.NamedNode(sd + "SPARQL11Update")) in triples
+    assert (queries, sd + "supportedLanguage", ox.NamedNode(sd + "SPARQL11Update")) not in triples
+    datasets = {s: o for s, p, o in triples if p == sd + "defaultDataset"}
+    assert datasets[updates] == datasets[queries]
 
 
 def test_void_is_kept_and_revalidated(served: Server) -> None:

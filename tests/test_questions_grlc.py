@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import pytest
 from serving import Server
 
-from kg.openapi import sample
+from kg.examples import sample
 from kg.questions import Question, catalogue
 from kg.terms import KINDS, Base
 

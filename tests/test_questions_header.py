@@ -51,7 +51,7 @@ def test_header_is_whole(question: Question) -> None:
 
 @each_question
 def test_every_parameter_says_what_it_is(question: Question) -> None:
-    described = [parameter for parameter in question.parameters.values() if parameter.name not in ("on", "retracted")]
+    described = [parameter for parameter in question.parameters.values() if parameter.name != "retracted"]
     assert all(parameter.help for parameter in described)
     assert all(parameter.example or not parameter.required for parameter in described)
 

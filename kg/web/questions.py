@@ -32,6 +32,8 @@ _TITLES = {"csv": "CSV", "tsv": "TSV", "json": "JSON", "xml": "SPARQL XML", "md"
 #: The chart's specification with the rows in it, as the editors of Vega-Lite open it.
 _CHART = "vl.json"
 
+_YES_OR_NO = {"1": True, "0": False, "yes": True, "no": False, "true": True, "false": False}
+
 #: Rows that a page shows; it says how many there are and links to all of them.
 _ROWS = 500
 
@@ -64,7 +66,7 @@ def blueprint(library: Library) -> Blueprint:
         name, _, suffix = name.partition(".")
         it = questions.find(name)
         given = _fields()
-        excel = given.pop("excel", ["0"])[-1] in ("1", "yes", "true")
+        excel = _excel(given.pop("excel", ["no"])[-1])
         named = given.pop("format", [])
         form = _CHART if suffix == _CHART else _form(suffix or None, named, _TYPES)
         if form == "html":
@@ -113,6 +115,12 @@ def _fields() -> dict[str, list[str]]:
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
     return fields
+
+
+def _excel(text: str) -> bool:
+    if text not in _YES_OR_NO:
+        raise RequestError(f"excel is one of {', '.join(_YES_OR_NO)}; got {text[:50]!r}", parameter="excel")
+    return _YES_OR_NO[text]
 
 
 def _form(suffix: str | None, named: Sequence[str], types: Mapping[str, str]) -> str:

@@ -9,9 +9,10 @@ import functools
 import json
 from typing import Any
 
-from kg import __version__, addresses
-from kg.addresses import GRAPHS, TRIPLES, Json, headers, problems
+from kg import __version__
 from kg.journal import CHANGES
+from kg.openapi import addresses
+from kg.openapi.parts import GRAPHS, TRIPLES, Json, headers, problems
 from kg.questions import LIMITS, Parameter, Question, catalogue
 from kg.tables import FORMATS
 from kg.terms import KINDS, SLUG, Base
@@ -290,7 +291,9 @@ def _components() -> Json:
             ),
             "format": query("format", "Instead of `Accept` or a suffix.", {"type": "string", "enum": forms}),
             "excel": query(
-                "excel", "With 1, CSV and TSV begin with the mark by which Excel knows UTF-8.", {"enum": ["0", "1"]}
+                "excel",
+                "With 1, CSV and TSV begin with the mark by which Excel knows UTF-8.",
+                {"enum": ["0", "1", "no", "yes", "false", "true"]},
             ),
             "kind": path("kind", {"type": "string", "enum": [*KINDS]}, "actor"),
             "slug": path("slug", {"type": "string", "pattern": f"^{SLUG.pattern}$", "maxLength": 120}, "russia"),
