@@ -17,6 +17,20 @@ A parameter is a variable `?_name_type`, or `?__name_type` where it may be left 
 The type is `iri` (by the parameter's `kind`), `date`, `boolean`, `integer`, `literal` or none (text), or a language such as `en`.
 grlc takes `date` and `boolean` for languages: files use such a value through `STR(…)` only, which is the same both ways.
 `limit` is no variable, since SPARQL has none there: the query ends without LIMIT, and `bind` adds it.
+
+Three rules keep the cost of a question with its answer and not with the graph. They follow from how Oxigraph plans (sparopt 0.5.13,
+`reorder_joins` and `is_fit_for_for_loop_join`; `oxigraph query --explain --stats` shows a plan) and cost other engines nothing:
+
+1. Put what must be there into a subquery with a LIMIT that cuts nothing off, and the OPTIONAL look-ups behind it. Oxigraph takes each
+   further pattern to multiply what comes before, tenfold to a thousandfold. Past 10^17 it no longer sees that looking up is cheaper, and
+   reads the whole graph for every OPTIONAL. A LIMIT caps its guess: `LIMIT 1000000000` before OPTIONAL; `LIMIT 999999` where
+   patterns follow that have to start from those rows, as a pattern without a constant counts as a million.
+2. A constant as object (`ekg:stance ekg:Affirms`, `a ekg:Admission`) counts as a thousand and is where Oxigraph begins. Unless that is the
+   beginning meant, use a variable and FILTER. An IRI made from text, or bound by an OPTIONAL, is never looked up: find it again
+   from the parameter, and compare. What an OPTIONAL has bound is looked up only by an OPTIONAL inside it.
+3. Patterns within EXISTS are not put in order: each is looked up only by what stands outside. One pattern for each, the next within a
+   FILTER EXISTS inside it. A UNION is looked up if all branches bind what joins it to the rest and none has an OPTIONAL on
+   that; DISTINCT, GROUP BY, MINUS and subqueries never are: they start from the parameter themselves, and come last.
 """
 
 from __future__ import annotations

@@ -113,7 +113,10 @@ STATUSES: dict[type[KgError], int] = {
 #: What every answer carries, unless it says otherwise.
 COMMON_HEADERS = (
     ("Access-Control-Allow-Origin", "*"),
-    ("Access-Control-Expose-Headers", "Content-Range, ETag, KG-Prefixes-Added, KG-Revision, Link, Location, Memento-Datetime, Retry-After"),
+    (
+        "Access-Control-Expose-Headers",
+        "Content-Range, ETag, KG-Prefixes-Added, KG-Revision, Link, Location, Memento-Datetime, Retry-After",
+    ),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
 )

@@ -7,5 +7,7 @@ were measured in turns, over and over, and never an absolute time alone.
     servers.py   each server as the process that its users would start
     client.py    the load: `wrk`, or a client of our own
     measures.py  what is measured, and the targets
+    growth.py    what each canned question costs on a large graph, held against a small one
+    visibility.py  how long a write takes until it shows, with rules and without
     queries/     the questions, a file each; the first line says what each stands for
 """

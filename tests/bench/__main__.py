@@ -15,20 +15,36 @@ from pathlib import Path
 import click
 
 from tests.bench import client, data, measures, servers
+from tests.bench.growth import derived, growth
 from tests.bench.measures import EVERY_QUERY, MEASURES, Bench, Effort, Row
 from tests.bench.servers import Missing, Server
+from tests.bench.visibility import visibility
+
+#: The measure that needs a small graph beside the large one.
+GROWTH = "growth"
+
+#: The measure that needs copies of the data, and no server.
+VISIBILITY = "visibility"
 
 
 @click.command()
 @click.option(
     "--articles", multiple=True, type=int, default=(10_000,), help="Articles in the graph; may be given more than once."
 )
-@click.option("--small", type=int, default=1_000, help="Articles in the graph on which rdflib-endpoint is measured.")
+@click.option(
+    "--small",
+    type=int,
+    default=1_000,
+    help="Articles in the graph on which rdflib-endpoint is measured, and against which growth is.",
+)
 @click.option(
     "--gated", type=int, default=1_000, help="Articles that go through `kg load`; the rest is committed directly."
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice([*MEASURES, EVERY_QUERY]), help="What to measure; default: all."
+    "--only",
+    multiple=True,
+    type=click.Choice([*MEASURES, EVERY_QUERY, GROWTH, VISIBILITY]),
+    help="What to measure; default: all but growth and visibility.",
 )
 @click.option("--rounds", type=int, default=5, help="How often each server has its turn.")
 @click.option("--seconds", type=float, default=2.0, help="The length of one run, roughly.")
@@ -64,6 +80,18 @@ def main(
                     measures.require_same_answers([us, *others])
                     bench = Bench(graph, us, rival, effort, _say)
                     _print_table(row for name in chosen for row in MEASURES[name](bench))
+            if VISIBILITY in wanted:
+                graph = _graph(place, count, gated)
+                _print_heading(graph, effort)
+                _print_table(visibility(graph, effort, _say))
+            if GROWTH in wanted:
+                graph, base = _graph(place, count, gated), _graph(place, small, gated)
+                _print_heading(graph, effort)
+                with _running(graph, []) as (large, _), _running(base, []) as (little, _):
+                    _print_table(growth(little, large, effort, _say))
+                with _running(graph, [] if alone else [servers.OXIGRAPH]) as (us, others):
+                    for rival in others:
+                        _print_table(derived(us, rival, effort, _say))
         if EVERY_QUERY in wanted and not alone:
             graph = _graph(place, small, gated)
             _print_heading(graph, effort)

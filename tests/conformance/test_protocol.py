@@ -591,7 +591,16 @@ def test_service_description_tells_the_truth_about_features(served: Server) -> N
     """Section 3.2: features and languages; what the service does not do (federated queries, fetching graphs) it does not claim."""
     store = description(served)
     assert objects(store, SD + "feature") == {SD + "UnionDefaultGraph"}
-    assert objects(store, SD + "supportedLanguage") == {SD + "SPARQL10Query", SD + "SPARQL11Query"}
+    assert objects(store, SD + "supportedLanguage") == {
+        SD + "SPARQL10Query", SD + "SPARQL11Query", SD + "SPARQL11Update",
+    }  # fmt: skip
+    updating = store.quads_for_pattern(
+        None, ox.NamedNode(SD + "supportedLanguage"), ox.NamedNode(SD + "SPARQL11Update")
+    )
+    (service,) = {quad.subject for quad in updating}
+    assert [
+        quad.object for quad in store.quads_for_pattern(service, ox.NamedNode(SD + "endpoint"), None)
+    ] == [ox.NamedNode(served.url + "update")]  # fmt: skip
 
 
 def test_service_description_names_formats_that_can_be_had(served: Server) -> None:
@@ -636,7 +645,7 @@ def test_service_description_names_graphs_that_are_there_and_not_too_many(served
     assert names <= there
     assert 0 < len(names) <= 60 < len(there)
     assert {name.removeprefix(served.url).partition("/")[0] for name in names} == {
-        "article", "actor", "place", "agreement", "event", "proposition",
+        "article", "actor", "place", "agreement", "event", "proposition", "derived",
     }  # fmt: skip
 
 
