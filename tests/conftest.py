@@ -22,12 +22,12 @@ BASE = "https://kg.example/"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=20, help="how often tests/faults kill each kind of process; 1000 takes hours"
+        "--kills", type=int, default=22, help="how often tests/faults kill each kind of process; 1000 takes hours"
     )
     parser.addoption(
         "--requests",
         type=int,
-        default=2_000,
+        default=1_000,
         help="how many tiny requests test_hostile_documents.py sends; 100000 takes minutes",
     )
 

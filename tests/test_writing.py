@@ -796,6 +796,7 @@ def test_large_body_is_read_from_those_alone_who_may_write(server: Server) -> No
     with start("kg_" + "A" * 43) as stranger:
         assert stranger.recv(100).startswith(b"HTTP/1.1 413"), "before a byte of it was sent"
     with start(token, "PUT /actor/bulk") as writer:
+        writer.sendall(body)
         assert writer.recv(100).startswith(b"HTTP/1.1 413"), "one document is never so large"
     with start(token) as writer:
         writer.sendall(body)

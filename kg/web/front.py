@@ -25,7 +25,7 @@ from urllib.parse import unquote_to_bytes
 
 from kg import __version__
 from kg.engine import Answer, Caller, Pending
-from kg.errors import KgError, Overloaded, RequestError
+from kg.errors import DocumentTooLarge, KgError, Overloaded, RequestError
 from kg.terms import Base
 from kg.web import COMMON_HEADERS, problem_document
 from kg.web import cache as caching
@@ -136,12 +136,7 @@ class Front:
             try:
                 body = await asyncio.wait_for(self._read(scope, proto), _BODY_PATIENCE)
             except _BodyTooLarge:
-                self._refuse(
-                    scope,
-                    proto,
-                    413,
-                    RequestError("the body is larger than anything taken here, or taken without a token"),
-                )
+                self._refuse(scope, proto, 413, self._too_large(scope.path))
                 return
             except TimeoutError:
                 late = RequestError(f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
@@ -283,17 +278,30 @@ class Front:
             gone.cancel()
             self._busy -= 1
 
+    def _too_large(self, path: str) -> KgError:
+        if path in ("/sparql", "/update"):
+            return RequestError("the body is larger than anything taken here, or taken without a token")
+        limit = self._batch_limit if path == "/graphs" else self._body_limit
+        return DocumentTooLarge(
+            f"the body is larger than anything taken here, which is {limit:,} bytes with a token that may write",
+            limit=limit,
+        )
+
     async def _read(self, scope: Any, proto: Any) -> bytes:
         limit, headers = self._body_limit, scope.headers
 
         async def require(size: int) -> None:
             """What is larger than the limit is taken where batches go, from those alone who may write: they are asked for their
-            token only then."""
+            token only then. Elsewhere theirs is read to its end and kept nowhere: many clients hear no answer before that."""
             nonlocal limit
-            if size > limit and limit < self._batch_limit and scope.path == "/graphs":
+            if size > limit and limit < self._batch_limit:
                 token, loop = headers.get("authorization") or "", asyncio.get_running_loop()
                 if await loop.run_in_executor(self._pool, self._may_write, token):
                     limit = self._batch_limit
+                    if scope.path != "/graphs":
+                        if size <= limit:
+                            await _let_go(proto, limit)
+                        raise _BodyTooLarge
             if size > limit:
                 raise _BodyTooLarge
 
@@ -427,6 +435,15 @@ def caller_address(client: str, forwarded: str, proxies: frozenset[str]) -> str:
             break
         address = before
     return address
+
+
+async def _let_go(proto: Any, limit: int) -> None:
+    """Read what still arrives of a body, up to a limit in bytes."""
+    count = 0
+    async for part in proto:
+        count += len(part)
+        if count > limit:
+            return
 
 
 class _BodyTooLarge(Exception):
