@@ -97,8 +97,12 @@ class Visit:
     def __post_init__(self) -> None:
         self.tab.on("console", self._console)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.tab.on("requestfailed", lambda request: self.complaints.append(f"{request.url} failed"))
+        self.tab.on("requestfailed", self._failed)
         self.tab.on("request", self._request)
+
+    def _failed(self, request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the browser's own doing, when the next page is opened meanwhile
+            self.complaints.append(f"{request.url} failed: {request.failure}")
 
     def _console(self, message: Any) -> None:
         # Chromium logs a page of its own that comes with 4xx as an error; that status is what these pages are for.
