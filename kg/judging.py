@@ -9,22 +9,16 @@ who only want a verdict never take the last process from those who write.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import resource
-import select
 import signal
-import struct
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from kg import assets, documents, gate
+from kg.child import STARTED, Child, begin, frame, next_header, write
 from kg.documents import Document, Syntax
 from kg.errors import JudgeDied, JudgingTimeout, KgError, Overloaded
 from kg.gate import Face, Report, Result
@@ -34,13 +28,8 @@ from kg.terms import Base
 #: A document and the faces of what it refers to, as they travel between processes: of plain parts.
 Packed = tuple[str, str, tuple[tuple[str, str], ...]]
 
-#: Seconds within which a process must have started, whatever else the machine does.
-_START_PATIENCE = 60.0
-
 #: Seconds for which one who only wants a verdict waits for a process: each who waits holds a thread.
 _GUEST_PATIENCE = 5.0
-
-_LENGTH = struct.Struct(">Q")
 
 _KINDS = {kind.__name__: kind for kind in KgError.tree()}
 
@@ -153,54 +142,20 @@ class Judges:
         return process
 
 
-class _Process:
-    """The parent's handle of one process."""
+class _Process(Child):
+    """The parent's handle of one process. What it prints goes to the log."""
 
     def __init__(self, base: Base, memory: int) -> None:
-        package = Path(__file__).parents[1]
-        path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "kg.judging", base.iri, str(memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            bufsize=0,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the server, which finishes what runs
-        )
-        assert self._popen.stdin is not None and self._popen.stdout is not None
-        self._in: IO[bytes] = self._popen.stdin
-        self._out: IO[bytes] = self._popen.stdout
-        self._arrived = bytearray()
-        self._started = False
-        self.alive = True
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    def has_ended(self) -> bool:
-        return self._popen.poll() is not None
-
-    def kill(self) -> None:
-        """Stop it and release what belongs to it."""
-        self.alive = False
-        self._popen.kill()
-        self._popen.wait()
-        for stream in (self._in, self._out):
-            with contextlib.suppress(OSError):
-                stream.close()
+        super().__init__("kg.judging", base.iri, str(memory))
 
     def work(self, request: Mapping[str, Any], data: bytes, count: int, seconds: float) -> Iterator[Any]:
         """The `count` results of a request; each may take `seconds`. Take them all."""
         try:
-            if not self._started:
-                self._frame(time.monotonic() + _START_PATIENCE)
-                self._started = True
-            for frame in (json.dumps(request).encode(), data):
-                self._write(_LENGTH.pack(len(frame)))
-                self._write(frame)
+            self.wait_until_started()
+            self.write(frame({**request, "length": len(data)}))
+            self.write(data)
             for _ in range(count):
-                reply = json.loads(self._frame(time.monotonic() + seconds))
+                reply = self.take_header(time.monotonic() + seconds)
                 if "error" in reply:
                     raise _KINDS[reply["error"]](reply["detail"], **reply["facts"])
                 yield reply["result"]
@@ -222,38 +177,8 @@ class _Process:
             self.kill()
             raise
 
-    def _write(self, body: bytes) -> None:
-        rest = memoryview(body)
-        while rest:
-            rest = rest[self._in.write(rest) :]
-
-    def _frame(self, deadline: float) -> bytes:
-        return self._take(_LENGTH.unpack(self._take(_LENGTH.size, deadline))[0], deadline)
-
-    def _take(self, count: int, deadline: float) -> bytes:
-        poll = select.poll()
-        poll.register(self._out, select.POLLIN)
-        while len(self._arrived) < count:
-            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise TimeoutError
-            part = self._out.read(max(65_536, min(count, 2**20)))
-            if not part:
-                raise EOFError
-            self._arrived += part
-        taken = bytes(self._arrived[:count])
-        del self._arrived[:count]
-        return taken
-
 
 # Inside
-
-
-def _end_with_parent() -> None:
-    """End when standard input does, whatever is being judged, so that no process outlives who started it."""
-    poll = select.poll()
-    poll.register(sys.stdin.fileno(), 0)  # no events asked for: a hang-up is told in any case
-    poll.poll()
-    os._exit(0)
 
 
 def _results(request: Mapping[str, Any], data: bytes, base: Base) -> Iterator[Any]:
@@ -270,29 +195,19 @@ def _results(request: Mapping[str, Any], data: bytes, base: Base) -> Iterator[An
 
 def _serve(base: Base, memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints goes to the log, not between the frames
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    requests, replies = begin(memory)
     # The shapes and their queries are made ready before the first document comes: 0.2 s.
     example = assets.files("seeds", "article/*.ttl")[0].read_bytes()
     gate.judge(documents.parse(example, documents.TURTLE, base, limit=len(example))[0], base, {})
 
-    def reply(**parts: object) -> None:
-        body = json.dumps(parts).encode()
-        replies.write(_LENGTH.pack(len(body)) + body)
-        replies.flush()
-
-    reply()
-    while header := requests.read(_LENGTH.size):
-        request = json.loads(requests.read(_LENGTH.unpack(header)[0]))
-        data = requests.read(_LENGTH.unpack(requests.read(_LENGTH.size))[0])
+    replies.write(STARTED)
+    while (request := next_header(requests)) is not None:
+        data = requests.read(request["length"])
         try:
             for result in _results(request, data, base):
-                reply(result=result)
+                write(replies, frame({"result": result}))
         except KgError as error:
-            reply(error=type(error).__name__, detail=error.detail, facts=error.facts)
+            write(replies, frame({"error": type(error).__name__, "detail": error.detail, "facts": error.facts}))
 
 
 if __name__ == "__main__":

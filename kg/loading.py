@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import re
 import signal
-import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
+from kg.child import end_with_parent
 from kg.config import Config
 from kg.documents import Document
 from kg.errors import KgError, Overloaded, Rejected
@@ -166,19 +166,9 @@ def crew(base: Base, config: Config) -> Iterator[Crew]:
 
 
 def _begin_work() -> None:
-    """In each process of a crew, first of all: leave Ctrl-C to the command, and end when it ends, however it ends.
-
-    The processes hold both ends of the pipe that their work comes through, so none would ever see its end.
-    """
+    """In each process of a crew, first of all: leave Ctrl-C to the command, and end when it ends, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    end_with_parent()
 
 
 @contextmanager

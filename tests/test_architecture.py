@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 #: From the bottom up: a module imports only from those before it.
 ORDER = [
     "kg",
+    "kg.child",
     "kg.errors",
     "kg.terms",
     "kg.config",

@@ -5,36 +5,28 @@ changes as the index, so that a write costs the rules it touches and no copying.
 at the deadline the process is gone, whatever it was doing; and that after any failure the next answer comes from a new process on
 a new copy.
 
-Run as `python -m kg.engine.deriver MEMORY DIRECTORY`. Requests and replies are frames as in `kg.engine.evaluator`.
+Run as `python -m kg.engine.deriver MEMORY`. Requests and replies are frames without bodies (`kg.child`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import os
-import select
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyoxigraph as ox
 
 from kg import rules
-from kg.engine.evaluator import LENGTH, STARTED, _end_with_parent, write_frame
+from kg.child import STARTED, Child, begin, frame, next_header, write
 from kg.rules import Rule, Triples
 from kg.terms import RDF_TYPE
-
-#: Seconds within which a process must have started, whatever else the machine does.
-_START_PATIENCE = 60.0
 
 #: Seconds for what a change means, and for deriving everything.
 _CHANGE_SECONDS = 20.0
@@ -64,14 +56,13 @@ class Deriver:
     def __init__(self, directory: Path, memory: int) -> None:
         self._directory = directory
         self._memory = memory
-        self._popen: subprocess.Popen[bytes] | None = None
-        self._stderr: IO[bytes] | None = None
+        self._child: Child | None = None
         self._at = ""
         shutil.rmtree(directory, ignore_errors=True)
 
     def is_at(self, state: str) -> bool:
         """Whether there is a copy, and it is the graph as of this state (any word that tells it from others)."""
-        return self._popen is not None and self._popen.poll() is None and self._at == state
+        return self._child is not None and not self._child.has_ended() and self._at == state
 
     def open(self, base: str, fill: Callable[[Path], object], state: str) -> None:
         """Take the store that `fill` makes at a path, documents and derived facts, as the copy."""
@@ -112,47 +103,29 @@ class Deriver:
 
     def pids(self) -> list[int]:
         """The process id, if there is a process."""
-        return [] if self._popen is None else [self._popen.pid]
+        return [] if self._child is None else [self._child.pid]
 
     def close(self) -> None:
         """End the process and remove its copy. Idempotent."""
         self._at = ""
-        if self._popen is not None:
-            self._popen.kill()
-            self._popen.wait()
-            for stream in (self._popen.stdin, self._popen.stdout, self._stderr):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
-            self._popen = None
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _start(self) -> None:
-        self._stderr = tempfile.TemporaryFile()
-        package = Path(__file__).parents[2]
-        path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "kg.engine.deriver", str(self._memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, "PYTHONPATH": path},
-            bufsize=0,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the server, which finishes what runs
-        )
-        assert self._popen.stdout is not None
+        self._child = Child("kg.engine.deriver", str(self._memory), stderr=tempfile.TemporaryFile())
         with self._failing_clearly():
-            _read(self._popen.stdout, len(STARTED), time.monotonic() + _START_PATIENCE)
+            self._child.wait_until_started()
 
     def _ask(self, request: dict[str, Any], seconds: float) -> Any:
         """The reply. Raises `DerivingFailed`, after which there is no process."""
-        if self._popen is None or self._popen.stdin is None or self._popen.stdout is None:
+        if self._child is None:
             raise DerivingFailed("there is no process that evaluates rules")
         with self._failing_clearly():
             deadline = time.monotonic() + seconds
-            write_frame(self._popen.stdin, request)
-            length = LENGTH.unpack(_read(self._popen.stdout, LENGTH.size, deadline))[0]
-            reply = json.loads(_read(self._popen.stdout, length, deadline))
+            self._child.write(frame(request))
+            reply = self._child.take_header(deadline)
         if "error" in reply:
             self.close()
             raise DerivingFailed(reply["error"])
@@ -166,29 +139,12 @@ class Deriver:
             self.close()
             raise DerivingFailed("evaluating the rules took too long and was stopped") from None
         except (EOFError, OSError) as error:
-            last_words = ""
-            if self._stderr is not None:
-                self._stderr.seek(0)
-                last_words = self._stderr.read(65_536).decode("utf-8", "replace").strip()[-500:]
+            last_words = "" if self._child is None else self._child.last_words().strip()[-500:]
             self.close()
             raise DerivingFailed(f"the process that evaluates rules ended ({error}): {last_words}") from None
         except BaseException:  # in the middle of a frame: the pipe is of no more use
             self.close()
             raise
-
-
-def _read(stream: IO[bytes], count: int, deadline: float) -> bytes:
-    poll = select.poll()
-    poll.register(stream, select.POLLIN)
-    arrived = bytearray()
-    while len(arrived) < count:
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise TimeoutError
-        part = stream.read(min(count - len(arrived), 2**20))
-        if not part:
-            raise EOFError("it said nothing more")
-        arrived += part
-    return bytes(arrived)
 
 
 def _written(quads: Iterable[ox.Quad]) -> str:
@@ -331,22 +287,15 @@ def _named(quads: Iterable[ox.Quad]) -> set[ox.Triple]:
 
 def main(memory: int) -> None:
     """Answer requests from standard input until it ends."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    requests, replies = begin(memory)
     replies.write(STARTED)
     inside = _Inside()
-    while len(prefix := requests.read(4)) == 4:
-        request = json.loads(requests.read(LENGTH.unpack(prefix)[0]))
+    while (request := next_header(requests)) is not None:
         try:
             reply = inside.answer(request)
         except (SyntaxError, ValueError, RuntimeError, OSError, MemoryError) as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
-        write_frame(replies, reply)
+        write(replies, frame(reply))
 
 
 if __name__ == "__main__":

@@ -8,43 +8,26 @@ answer was too large for the pipe. Ends when its standard input does, so none ou
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import select
-import struct
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import pyoxigraph as ox
 
+from kg.child import STARTED, begin, frame, next_header, write
 from kg.terms import PREFIXES
 
 #: Up to this many bytes an answer travels through the pipe; above, through a file.
 IN_MEMORY = 4 * 2**20
 
-#: The length of a header, in bytes, before it.
-LENGTH = struct.Struct(">I")
-
-#: What a process writes first, once it can take a request.
-STARTED = b"ready"
-
-
-def frame(header: Mapping[str, Any]) -> bytes:
-    """A frame without a body."""
-    text = json.dumps(header).encode()
-    return LENGTH.pack(len(text)) + text
-
 
 def write_frame(stream: IO[bytes], header: Mapping[str, Any], body: bytes = b"") -> None:
-    """Write a frame to an unbuffered stream, all of it."""
-    view = memoryview(frame(header) + body)
-    while view:
-        view = view[stream.write(view) :]
+    """Write a frame and its body to an unbuffered stream."""
+    write(stream, frame(header) + body)
 
 
 def spool_prefix(pid: int) -> str:
@@ -215,28 +198,12 @@ def _reply(request: Mapping[str, Any], store: ox.Store | None, cap: int, spool: 
     return header, b""
 
 
-def _end_with_parent() -> None:
-    """End when nobody holds the other end of standard input any more, in the middle of a query too."""
-    poll = select.poll()
-    poll.register(sys.stdin.fileno(), 0)  # no events asked for: a hang-up is told in any case
-    poll.poll()
-    os._exit(1)
-
-
 def main(memory: int, result: int, spool: Path) -> None:
     """Answer requests from standard input until it ends."""
-    import resource
-
-    # RLIMIT_DATA counts what is really writable and private; RLIMIT_AS would count RocksDB's reserved address space too.
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever prints goes to the log, not into a frame
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    requests, replies = begin(memory)
     replies.write(STARTED)
     opened: tuple[str, ox.Store] | None = None
-    while len(prefix := requests.read(4)) == 4:
-        request = json.loads(requests.read(LENGTH.unpack(prefix)[0]))
+    while (request := next_header(requests)) is not None:
         if "documents" in request:
             write_frame(replies, *_reply(request, None, result, spool))
             continue

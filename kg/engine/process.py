@@ -1,6 +1,6 @@
 """One query process, seen from outside: it is started, given a query, waited for, and killed at any moment.
 
-Hides the pipe, the limits and the signals. Promises that a reply is whole or an error, and that whoever must not wait need not:
+Hides what is said to it. Promises that a reply is whole or an error, and that whoever must not wait need not:
 `send` and `receive` never block. What runs inside is `kg.engine.evaluator`.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from kg.engine.evaluator import LENGTH, STARTED, spool_prefix
+from kg.child import LENGTH, Child
+from kg.engine.evaluator import spool_prefix
 from kg.engine.turns import QUICK
 from kg.errors import (
     KgError,
@@ -46,9 +45,6 @@ class Limits:
     slow: float = 5.0
 
 
-#: Seconds within which a process must have started, whatever else the machine does.
-_START_PATIENCE = 60.0
-
 #: Seconds after which a query is long, and how far its process steps back then (as nice(1) counts).
 _LONG = 1.0
 _STEPPED_BACK = 10
@@ -64,61 +60,26 @@ class StoppedForBeingSlow(Exception):
 Reply = tuple[dict[str, Any], bytes | IO[bytes]]
 
 
-class Process:
+class Process(Child):
     """The parent's handle of one query process. It has one query at a time: `send` and `receive`, `evaluate`, or both in this order."""
 
     def __init__(self, limits: Limits, spool: Path) -> None:
         self._limits = limits
         self._spool = spool
-        self._stderr = tempfile.TemporaryFile()
-        package = Path(__file__).parents[2]
-        path = os.pathsep.join([str(package), *filter(None, [os.environ.get("PYTHONPATH")])])
-        self._popen = subprocess.Popen(
-            [sys.executable, "-m", "kg.engine.evaluator", str(limits.memory), str(limits.result), str(spool)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, "PYTHONPATH": path},
-            bufsize=0,
-            start_new_session=True,  # a Ctrl-C in the terminal is for the server, which finishes what runs
-        )
-        assert self._popen.stdin is not None and self._popen.stdout is not None
-        self._in: IO[bytes] = self._popen.stdin
-        self._out: IO[bytes] = self._popen.stdout
-        self.alive = True
-        self._started = False
+        given = (str(limits.memory), str(limits.result), str(spool))
+        super().__init__("kg.engine.evaluator", *given, stderr=tempfile.TemporaryFile())
         self._stepped_back = False
         self._sent = 0.0  # when the query was, if it was
-        self._arrived = bytearray()  # what is here of the reply
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    def has_ended(self) -> bool:
-        """Whether it is gone already, killed from outside."""
-        return self._popen.poll() is not None
-
-    def interrupt(self) -> None:
-        """Stop it at once; whoever waits for its reply is told that it died. From any thread."""
-        self.alive = False
-        self._popen.kill()
 
     def kill(self) -> None:
-        """Stop it and release what belongs to it."""
-        self.alive = False
-        self._popen.kill()
-        self._popen.wait()
+        super().kill()
         for spooled in self._spool.glob(spool_prefix(self.pid) + "*"):  # what it was writing when it was killed
             spooled.unlink(missing_ok=True)
-        for stream in (self._in, self._out, self._stderr):
-            with contextlib.suppress(OSError):
-                stream.close()
 
     def send(self, frame: bytes) -> int | None:
         """Give it a query without waiting; the descriptor on which there will be something to read. None where that cannot be done:
         it is still starting, or the query is long. Then `evaluate` does it."""
-        if not self._started or len(frame) > _PIPE:
+        if not self.started or len(frame) > _PIPE:
             return None
         try:
             self._in.write(frame)
@@ -149,23 +110,20 @@ class Process:
         longer than a quick one, `may_go_on` is asked."""
         deadline = (self._sent or time.monotonic()) + seconds
         try:
-            if not self._started:
+            if not self.started:
                 # The time that a new process takes to start is not the query's.
-                self._read(len(STARTED), time.monotonic() + _START_PATIENCE)
-                self._started = True
+                self.wait_until_started()
                 deadline = time.monotonic() + seconds
             if not self._sent:
                 self._sent = time.monotonic()
-                view = memoryview(frame)
-                while view:
-                    view = view[self._in.write(view) :]
+                self.write(frame)
             if not self._arrived:
                 if not self._is_quick(deadline) and not may_go_on():
                     self.kill()
                     raise StoppedForBeingSlow
-                if not self._ready(min(time.monotonic() + _LONG, deadline)):
+                if not self.is_ready(min(time.monotonic() + _LONG, deadline)):
                     self._step_back()
-            header = json.loads(self._read(LENGTH.unpack(self._read(LENGTH.size, deadline))[0], deadline))
+            header = self.take_header(deadline)
             if "error" in header:
                 self._rest()
                 raise error_of(header, self._limits)
@@ -175,7 +133,7 @@ class Process:
                 path.unlink()
                 self._rest()
                 return header, file
-            body = self._read(header["length"], deadline)
+            body = self.take(header["length"], deadline)
             self._rest()
             return header, body
         except TimeoutError:
@@ -218,7 +176,7 @@ class Process:
         that time is longer: what counts is the processor time that the query has had, up to ten times as long a wait."""
         start, used = time.monotonic(), self._processor_time()
         for rounds in range(1, 11):
-            if self._ready(min(start + rounds * QUICK, deadline)):
+            if self.is_ready(min(start + rounds * QUICK, deadline)):
                 return True
             if time.monotonic() >= deadline or self._processor_time() - used > QUICK / 2:
                 break
@@ -233,33 +191,12 @@ class Process:
         except OSError:  # it is gone
             return 0.0
 
-    def _ready(self, deadline: float) -> bool:
-        """Whether there is something to read, or the end, before the deadline."""
-        poll = select.poll()
-        poll.register(self._out, select.POLLIN)
-        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
-
-    def _read(self, count: int, deadline: float) -> bytes:
-        """The next `count` bytes of the reply. A small one is read at once and waits in `_arrived`."""
-        arrived = self._arrived
-        while len(arrived) < count:
-            if not self._ready(deadline):
-                raise TimeoutError
-            part = self._out.read(max(65_536, min(count, 2**20)))
-            if not part:
-                raise EOFError
-            arrived += part
-        taken = bytes(arrived[:count])
-        del arrived[:count]
-        return taken
-
     def _died(self) -> KgError:
         """Why the process is gone, from its last words."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(1)
         try:
-            self._stderr.seek(0)
-            last_words = self._stderr.read(65_536).decode("utf-8", "replace")
+            last_words = self.last_words()
         except ValueError:  # closed together with all processes
             return Overloaded("the service is stopping", retry_after=5)
         code = self._popen.returncode

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from kg import lexis
+from kg.child import frame
 from kg.engine import NOBODY, Caller, Query
-from kg.engine.evaluator import frame
 from kg.engine.federation import Federation
 from kg.engine.process import Limits, Process
 from kg.errors import CallerGone, KgError, MalformedQuery, Overloaded, QueryError, QueryProcessDied

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from kg import lexis
+from kg.child import frame
 from kg.engine import NOBODY, Answer, Caller, Query
-from kg.engine.evaluator import frame
 from kg.engine.federation import Federation
 from kg.engine.process import Limits, Process, Reply, StoppedForBeingSlow
 from kg.engine.turns import Turns

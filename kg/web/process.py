@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import atexit
 import logging
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 
 from kg import config
+from kg.child import end_with_parent
 from kg.engine import Query
 from kg.errors import EngineUnavailable, KgError
 from kg.library import open_library
@@ -29,7 +28,7 @@ from kg.web.sparql import Shortcut
 def application() -> Front:
     """The service on the data directory of the environment's settings."""
     _log_to_stderr()
-    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    end_with_parent()
     try:
         settings = config.read()
         library = open_library(settings, create=False, owner=True)
@@ -84,10 +83,3 @@ class _Formatter(logging.Formatter):
         if second != self._second:
             self._written, self._second = super().formatTime(record, self.default_time_format), second
         return f"{self._written},{int(record.msecs):03d}"
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
