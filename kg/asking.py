@@ -17,6 +17,8 @@ from kg.errors import InvalidParameter, NotFound, UnknownName
 from kg.library import Library
 from kg.names import Names
 from kg.questions import Parameter, Question, Term, read_limit, whole_number
+from kg.register import Register
+from kg.search import Search
 from kg.tables import Column, Table
 from kg.terms import KINDS, Base
 
@@ -37,7 +39,9 @@ class Desk:
 
     def __init__(self, library: Library) -> None:
         self.library = library
-        self.names = Names(library.journal, library.config.data / "names.sqlite")
+        register = Register(library.journal, library.config.data / "register.sqlite")
+        self.names = Names(register)
+        self.search = Search(register)
 
     def understand(self, question: Question, given: Mapping[str, Sequence[str]]) -> Wish:
         """What a caller wishes who gave these values for parameters, `limit` and `revision`; an empty value is none.

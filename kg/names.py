@@ -1,7 +1,7 @@
-"""What things are called: from a name in any language to the document that bears it.
+"""What things are called: from a name in any language to the document that bears it, and from a document to its name in a language.
 
-Hides a small SQLite file beside the journal, which follows it and can be thrown away at any time. Promises that a look-up costs
-the same however many documents there are, once the file has caught up, and knows every document that the journal has.
+Promises that a look-up costs the same however many documents there are, once the register has caught up, and knows every document
+that the journal has.
 
 A name is an address, a kind and a slug (`actor/russia`), a slug, a label in any language whatever its case, or the beginning of
 labels of one document only; whichever of these fits first.
@@ -10,38 +10,19 @@ labels of one document only; whichever of these fits first.
 from __future__ import annotations
 
 import difflib
-import logging
+import json
+import re
 import sqlite3
-import threading
-import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import pyoxigraph as ox
+from kg.errors import AmbiguousName, UnknownName
+from kg.register import OTHER, QUOTATION, Register, fold, numbers
+from kg.terms import KINDS, SLUG, SLUG_LIMIT, language_rank
 
-from kg.documents import Document
-from kg.errors import AmbiguousName, StorageError, UnknownName
-from kg.journal import Journal
-from kg.terms import KINDS, PREFIXES, RDFS_LABEL, SLUG, SLUG_LIMIT
-
-log = logging.getLogger("kg.names")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS reached (seq INTEGER NOT NULL, mark TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS name (
-    kind TEXT, folded TEXT, document TEXT, label TEXT, rank INTEGER, PRIMARY KEY (kind, folded, document)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS name_of_document ON name (document);
-"""
-
-#: Properties by whose values a document can be found, and which of them is shown for it.
-_LABELS = {
-    RDFS_LABEL: 0,
-    PREFIXES["schema"] + "text": 0,
-    PREFIXES["schema"] + "headline": 0,
-    PREFIXES["skos"] + "altLabel": 2,
-}
+#: Values in one statement of SQL, which has a limit of its own.
+_TOGETHER = 500
 
 #: Matches that an error lists.
 _LISTED = 10
@@ -55,15 +36,21 @@ class Match:
     label: str
 
 
-class Names:
-    """The names of the documents in one journal; `path` is the file, made where it is missing. Threads may share one."""
+@dataclass(frozen=True)
+class Label:
+    """What something is called, and in which language; none where it has no label and is called by the end of its address."""
 
-    def __init__(self, journal: Journal, path: Path) -> None:
-        self._journal = journal
-        self._base = journal.base
-        self._path = path
-        self._lock = threading.Lock()
-        self._reached = -1
+    text: str
+    language: str | None = None
+
+
+class Names:
+    """The names of the documents in one register. Threads may share one."""
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+        self._journal = register.journal
+        self._base = register.journal.base
 
     def resolve(self, text: str, kinds: Sequence[str]) -> str:
         """The IRI of the document of one of these kinds that a text names.
@@ -79,7 +66,7 @@ class Names:
                 return self._only([Match(iri, self.label(iri) or asked) for iri in by_slug], text, kinds)
         folded = fold(asked)
         if folded:
-            with self._caught_up() as connection:
+            with self._register.reading() as connection:
                 exact = _matches(connection, kinds, "folded = ?", folded)
                 if exact:
                     return self._only(exact, text, kinds)
@@ -94,11 +81,50 @@ class Names:
 
     def label(self, iri: str) -> str | None:
         """The label under which a document is shown: English where it has that."""
-        with self._caught_up() as connection:
+        with self._register.reading() as connection:
             row = connection.execute(
                 "SELECT label FROM name WHERE document = ? ORDER BY rank, label LIMIT 1", (iri,)
             ).fetchone()
         return None if row is None else str(row[0])
+
+    def labels(self, iris: Iterable[str], languages: Sequence[str] = ("en",)) -> dict[str, Label]:
+        """What each of these documents is called in the first of these languages that it has a label in, else in English, else
+        in any. What has no label, and what is no document, is called by the end of its address."""
+        wanted = list(dict.fromkeys(iris))
+        found: dict[str, list[tuple[bool, int, int, str, str]]] = {}
+        with self._register.reading() as connection:
+            for start in range(0, len(wanted), _TOGETHER):
+                some = wanted[start : start + _TOGETHER]
+                rows = connection.execute(
+                    f"SELECT document, rank, language, label FROM name WHERE document IN ({', '.join('?' * len(some))})",
+                    some,
+                )
+                for document, rank, language, label in rows:
+                    place = language_rank(language, languages)
+                    found.setdefault(document, []).append((rank >= OTHER, place, rank, language, label))
+        labels = {}
+        for iri in wanted:
+            if iri in found:
+                *_, language, label = min(found[iri])
+                labels[iri] = Label(label, language or None)
+            else:
+                labels[iri] = Label(re.split(r"[/#]", iri.rstrip("/#"))[-1])
+        return labels
+
+    def facts(self, iris: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the register keeps of each of these documents beside its names, where it is there: its classes, an article's day and
+        outlets, a person's posts."""
+        wanted = list(dict.fromkeys(iris))
+        found = {}
+        with self._register.reading() as connection:
+            for start in range(0, len(wanted), _TOGETHER):
+                some = wanted[start : start + _TOGETHER]
+                rows = connection.execute(
+                    f"SELECT document, facts FROM entry WHERE document IN ({', '.join('?' * len(some))}) AND id < ?",
+                    (*some, numbers(QUOTATION)[0]),
+                )
+                found.update({document: json.loads(facts) for document, facts in rows})
+        return found
 
     def _by_address(self, text: str, kinds: Sequence[str]) -> str | None:
         kind, colon, rest = text.partition(":")
@@ -133,82 +159,6 @@ class Names:
 
     def _listed(self, matches: Sequence[Match]) -> str:
         return ", ".join(f"{match.label[:80]} ({match.iri.removeprefix(self._base.iri)})" for match in matches)
-
-    # Following the journal
-
-    @contextmanager
-    def _caught_up(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._open()
-        except sqlite3.DatabaseError as error:
-            log.warning("the names in %s cannot be read (%s): collecting them anew", self._path, error)
-            for path in self._path.parent.glob(self._path.name + "*"):
-                path.unlink(missing_ok=True)
-            try:
-                connection = self._open()
-            except sqlite3.Error as again:
-                raise StorageError(f"{self._path}: {again}") from None
-        try:
-            yield connection
-        except sqlite3.Error as error:
-            raise StorageError(f"{self._path}: {error}") from None
-        finally:
-            connection.close()
-
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=60)
-        try:
-            if self._reached != self._journal.last():
-                with self._lock:
-                    self._follow(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _follow(self, connection: sqlite3.Connection) -> None:
-        # What a crash of the machine loses here is collected anew: nothing waits for the disk.
-        connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; {_SCHEMA}")
-        connection.execute("BEGIN IMMEDIATE")
-        last = self._journal.last()
-        row = connection.execute("SELECT seq, mark FROM reached").fetchone() or (0, "")
-        reached = int(row[0])
-        if reached and self._journal.mark(reached) != row[1]:
-            connection.execute("DELETE FROM name")
-            reached = 0
-        if reached < last:
-            for iri, document in self._journal.current(reached, last):
-                if reached:
-                    connection.execute("DELETE FROM name WHERE document = ?", (iri,))
-                if document is not None:
-                    kind = self._base.kind_of(iri)
-                    rows = [(kind, folded, iri, label, rank) for folded, label, rank in _names_in(document)]
-                    connection.executemany("INSERT OR IGNORE INTO name VALUES (?, ?, ?, ?, ?)", rows)
-            connection.execute("DELETE FROM reached")
-            connection.execute("INSERT INTO reached VALUES (?, ?)", (last, self._journal.mark(last)))
-        connection.execute("COMMIT")
-        self._reached = last
-
-
-def fold(text: str) -> str:
-    """A label as it is compared: without differences of case, of composed characters and of spaces."""
-    return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).split())
-
-
-def _names_in(document: Document) -> list[tuple[str, str, int]]:
-    """Labels of the document itself: folded, as written, and in which order they are preferred."""
-    # A document has one line a triple, and of a hundred of them two are wanted.
-    subject = f"<{document.iri}> <".encode()
-    wanted = tuple(subject + f"{name}> ".encode() for name in _LABELS)
-    lines = b"".join(line for line in document.content.splitlines(keepends=True) if line.startswith(wanted))
-    names: dict[str, tuple[str, str, int]] = {}
-    for quad in ox.parse(lines, format=ox.RdfFormat.N_TRIPLES, lenient=True):
-        if isinstance(quad.object, ox.Literal):
-            rank = _LABELS[quad.predicate.value] + (quad.object.language != "en")
-            folded = fold(quad.object.value)
-            if folded not in names or rank < names[folded][2]:
-                names[folded] = (folded, quad.object.value, rank)
-    return list(names.values())
 
 
 def _matches(connection: sqlite3.Connection, kinds: Sequence[str], condition: str, *values: str) -> list[Match]:

@@ -6,6 +6,7 @@ Promises that `Base` is the only place which takes an IRI apart.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -124,3 +125,13 @@ def shorten(iri: str, base: Base | None = None) -> str:
         if iri.startswith(namespace) and re.fullmatch(r"\w[\w-]*", iri.removeprefix(namespace)):
             return f"{prefix}:{iri.removeprefix(namespace)}"
     return iri
+
+
+def language_rank(language: str | None, wanted: Sequence[str]) -> int:
+    """The place of a language among those wanted, 0 for the best; `en-GB` is content with `en`, and the other way round
+    (RFC 4647, sections 3.3.1 and 3.4)."""
+    tag = (language or "").lower()
+    for place, other in enumerate(wanted):
+        if tag == other or (tag and (tag.startswith(other + "-") or other.startswith(tag + "-"))):
+            return place
+    return len(wanted)

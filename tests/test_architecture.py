@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ ORDER = [
     "kg.lexis",
     "kg.documents",
     "kg.retraction",
+    "kg.report",
+    "kg.shacl",
     "kg.gate",
     "kg.journal",
     "kg.history",
@@ -45,7 +48,10 @@ ORDER = [
     "kg.engine.remote",
     "kg.questions",
     "kg.tables",
+    "kg.spelling",
+    "kg.register",
     "kg.names",
+    "kg.search",
     "kg.openapi.parts",
     "kg.openapi.addresses",
     "kg.openapi",
@@ -58,11 +64,24 @@ ORDER = [
     "kg.asking",
     "kg.client",
     "kg.loading",
+    "kg.web.ui.backend",
+    "kg.web.libraries",
     "kg.web.negotiation",
+    "kg.web.connection",
     "kg.web.cache",
     "kg.web.authority",
     "kg.web.verdicts",
+    "kg.web.vocabulary",
+    "kg.web.reading",
+    "kg.web.searching",
+    "kg.web.answers",
     "kg.web.questions",
+    "kg.web.enquiry",
+    "kg.web.maps",
+    "kg.web.articles",
+    "kg.web.places",
+    "kg.web.events",
+    "kg.web.things",
     "kg.web.pages",
     "kg.web.documents",
     "kg.web.writing",
@@ -90,16 +109,17 @@ ORDER = [
 
 #: Libraries and the only places that may import them.
 PLACES = {
-    "pyshacl": ("kg.gate",),
-    "rdflib": ("kg.gate",),
-    "sqlite3": ("kg.journal", "kg.tokens", "kg.names"),
+    "pyshacl": ("kg.shacl",),
+    "rdflib": ("kg.shacl",),
+    "sqlite3": ("kg.journal", "kg.tokens", "kg.register", "kg.names", "kg.search"),
     "SPARQLWrapper": ("kg.engine",),
     "flask": ("kg.web",),
     "werkzeug": ("kg.web",),
     "jinja2": ("kg.web",),
     "click": ("kg.cli",),
     "rich": ("kg.cli",),
-    "granian": ("kg.cli", "kg.web"),
+    "httptools": ("kg.web.connection",),
+    "uvloop": ("kg.web.process",),
     "yaml": ("kg.questions", "kg.rules"),
     "pyld": ("kg.documents",),
 }
@@ -110,6 +130,7 @@ MODULES = {
 }
 
 
+@functools.cache
 def tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text("utf-8"))
 
@@ -126,14 +147,17 @@ def executed(node: ast.AST) -> Iterator[ast.AST]:
             yield from executed(child)
 
 
-def imports(module: str) -> Iterator[tuple[int, str]]:
+@functools.cache
+def imports(module: str) -> list[tuple[int, str]]:
     """Line and whole name of each thing that a module imports."""
+    found: list[tuple[int, str]] = []
     for node in executed(tree(module)):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            found += ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{MODULES[module]}:{node.lineno}: a relative import"
-            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+            found += ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+    return found
 
 
 def module_of(name: str) -> str:

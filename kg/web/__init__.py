@@ -15,6 +15,7 @@ from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
 from kg import __version__
+from kg.asking import Desk
 from kg.errors import (
     BaseMismatch,
     ConfigurationError,
@@ -52,20 +53,24 @@ from kg.errors import (
     UpdateRefused,
 )
 from kg.library import Library
-from kg.terms import Base
+from kg.terms import Base, shorten
 from kg.web import (
     documents,
     dumps,
     feed,
     history,
+    libraries,
     lists,
     negotiation,
     operations,
     pages,
     questions,
+    reading,
+    searching,
     sparql,
     updating,
     verdicts,
+    vocabulary,
     writing,
 )
 from kg.web.authority import Authority
@@ -140,26 +145,45 @@ def problem_document(
     return {**facts, "type": f"{base}errors#{name}", "title": title, "status": status, "detail": detail}
 
 
+def _last_state(library: Library, facts: Mapping[str, Any]) -> str | None:
+    """The address of what a document was before the revision that took it away."""
+    document, seq = facts.get("document"), facts.get("revision")
+    if not isinstance(document, str) or not isinstance(seq, int):
+        return None
+    before = library.journal.revision_at(document, seq - 1)
+    if before is None or before.digest is None:
+        return None
+    path = document.removeprefix(library.base.iri)
+    return f"{urlsplit(library.base.iri).path}{path}.html?revision={before.seq}"
+
+
 def create_app(library: Library, metrics: operations.Metrics | None = None) -> Flask:
     """The application over an open library. The caller closes the library."""
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.strict_slashes = False
     home = urlsplit(library.base.iri).path
+    desk = Desk(library)
+    app.register_blueprint(libraries.blueprint(home))
     app.register_blueprint(operations.blueprint(library, metrics or operations.Metrics(library)))
     app.register_blueprint(sparql.blueprint(library))
-    app.register_blueprint(pages.blueprint(library))
-    app.register_blueprint(questions.blueprint(library))
-    app.register_blueprint(documents.blueprint(library))
+    app.register_blueprint(pages.blueprint(library, desk))
+    app.register_blueprint(vocabulary.blueprint(library))
+    app.register_blueprint(questions.blueprint(library, desk))
+    app.register_blueprint(searching.blueprint(desk))
+    app.register_blueprint(documents.blueprint(library, desk))
     app.register_blueprint(lists.blueprint(library))
-    app.register_blueprint(history.blueprint(library))
-    app.register_blueprint(feed.blueprint(library))
+    app.register_blueprint(history.blueprint(library, desk))
+    app.register_blueprint(feed.blueprint(library, desk))
     app.register_blueprint(dumps.blueprint(library))
     authority = Authority(library)
     app.register_blueprint(writing.blueprint(library, authority))
     app.register_blueprint(updating.blueprint(library, authority))
-    app.register_blueprint(verdicts.blueprint(library))
+    app.register_blueprint(verdicts.blueprint(library, desk, status_of))
     app.jinja_env.globals.update(version=__version__, home=home, kinds=pages.KIND_NAMES)
+    app.jinja_env.filters.update(day=reading.day)
+    app.jinja_env.globals.update(base=library.base, status_of=status_of, short=lambda iri: shorten(iri, library.base))
+    app.jinja_env.globals.update(library=lambda name: libraries.address(name, home))
 
     @app.before_request
     def wait_for_revision() -> None:
@@ -220,7 +244,16 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
             negotiation.best(request.headers.get("Accept"), ["application/problem+json", negotiation.HTML])
             == negotiation.HTML
         ):
-            page = render_template("error.html", name=name, title=title, status=status, detail=detail, facts=facts)
+            page = render_template(
+                "error.html",
+                name=name,
+                title=title,
+                status=status,
+                detail=detail,
+                facts=facts,
+                meaning=next((kind.explanation() for kind in KgError.tree() if kind.name() == name), ""),
+                last_state=_last_state(library, facts) if status == 410 else None,
+            )
             response = Response(page, status, mimetype="text/html")
         else:
             facts = {**facts, "request": request.environ.get("kg.request_id")}

@@ -20,12 +20,15 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.http import parse_date
 
 from kg import documents, history
+from kg.asking import Desk
 from kg.documents import Document
+from kg.engine import NOBODY
 from kg.errors import Gone, NotFound, RequestError
 from kg.journal import Revision
 from kg.library import Library
 from kg.terms import KINDS
-from kg.web import pages
+from kg.web import reading, things
+from kg.web.enquiry import Enquiry
 from kg.web.negotiation import HTML, RDF_TYPES, choose, languages, require_xml
 
 #: In the order of preference where the client has none.
@@ -44,7 +47,7 @@ FOR_EVER = "public, max-age=31536000, immutable"
 _REFERRERS = 1_000
 
 
-def blueprint(library: Library) -> Blueprint:
+def blueprint(library: Library, desk: Desk) -> Blueprint:
     """The routes `/{kind}/{slug}` and `/{kind}/{slug}.{suffix}`."""
     routes = Blueprint("documents", __name__)
     home = urlsplit(library.base.iri).path
@@ -89,7 +92,9 @@ def blueprint(library: Library) -> Blueprint:
         media_type = _BY_SUFFIX[suffix]
         spoken = languages(request.headers.get("Accept-Language"))
         if suffix == "html":
-            body = pages.document(library, found, revision, spoken, past=asked is not None).encode()
+            enquiry = Enquiry(desk, spoken, request.environ.get("kg.caller", NOBODY), request.args.get("asof"))
+            page = things.document(enquiry, found, revision, past=asked is not None)
+            body = page.text.encode()
         else:
             body = documents.serialize(found, documents.syntax_of_suffix(suffix), library.base)
             if suffix == "rdf":
@@ -100,12 +105,14 @@ def blueprint(library: Library) -> Blueprint:
         response.vary.add("Accept-Datetime")
         if suffix == "html":  # a page also shows who refers to the document, so it changes when others do
             response.vary.add("Accept-Language")
-            response.headers["Content-Language"] = pages.language_of(found, spoken)
+            response.headers["Content-Language"] = reading.language_of(found, spoken)
         else:
             response.set_etag(f"{revision.digest}.{suffix}")
             if asked is not None or not _twice_in_a_second(library, revision):
                 response.last_modified = revision.time
         response.headers["Cache-Control"] = "no-cache" if asked is None or suffix == "html" else FOR_EVER
+        if suffix == "html" and not page.whole:
+            response.headers["Cache-Control"] = "no-store"
         response.headers["KG-Revision"] = str(revision.seq)
         response.headers["Content-Location"] = f"{address}.{suffix}" + (
             "" if asked is None else f"?revision={revision.seq}"

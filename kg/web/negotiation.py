@@ -98,16 +98,6 @@ def languages(accept_language: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*found[:9], "en"]))
 
 
-def language_rank(language: str | None, wanted: Sequence[str]) -> int:
-    """The place of a language among those wanted, 0 for the best; `en-GB` is content with `en`, and the other way round
-    (RFC 4647, sections 3.3.1 and 3.4)."""
-    tag = (language or "").lower()
-    for place, other in enumerate(wanted):
-        if tag == other or (tag and (tag.startswith(other + "-") or other.startswith(tag + "-"))):
-            return place
-    return len(wanted)
-
-
 def not_acceptable(accept: str | None, available: Sequence[str]) -> NotAcceptable:
     """The error for a header that none of these media types satisfies."""
     return NotAcceptable(

@@ -7,11 +7,11 @@ asked again with `If-None-Match`; with `revision` it answers from that state of 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import pyoxigraph as ox
 from flask import Blueprint, Response, render_template, request
 
 from kg import examples, openapi, questions
@@ -20,9 +20,11 @@ from kg.engine import NOBODY
 from kg.errors import InvalidParameter, NotFound, RequestError
 from kg.library import Library
 from kg.questions import Parameter, Question
-from kg.tables import FORMATS, Table, Value, chart, text_of
-from kg.terms import Base, shorten
-from kg.web.negotiation import HTML, RDF_TYPES, choose, require_xml
+from kg.tables import FORMATS, Table, chart, text_of
+from kg.terms import EKG, KINDS, Base
+from kg.web.answers import answer, in_words
+from kg.web.negotiation import HTML, RDF_TYPES, choose, languages, require_xml
+from kg.web.vocabulary import name_of_term
 
 #: In the order of preference where the client has none.
 _TYPES = {"application/json": "json", **{media_type: form for form, media_type in FORMATS.items()}, HTML: "html"}
@@ -32,16 +34,18 @@ _TITLES = {"csv": "CSV", "tsv": "TSV", "json": "JSON", "xml": "SPARQL XML", "md"
 #: The chart's specification with the rows in it, as the editors of Vega-Lite open it.
 _CHART = "vl.json"
 
+#: What fields are called where the parameter's name does not tell.
+_LABELS = {"asof": "as of", "retracted": "with retracted articles"}
+
 _YES_OR_NO = {"1": True, "0": False, "yes": True, "no": False, "true": True, "false": False}
 
 #: Rows that a page shows; it says how many there are and links to all of them.
 _ROWS = 500
 
 
-def blueprint(library: Library) -> Blueprint:
+def blueprint(library: Library, desk: Desk) -> Blueprint:
     """The routes `/questions`, `/questions/{id}`, `/openapi.json` and `/.well-known/sparql-examples`."""
     routes = Blueprint("questions", __name__)
-    desk = Desk(library)
 
     @routes.get("/questions")
     @routes.get("/questions.<suffix>")
@@ -58,7 +62,8 @@ def blueprint(library: Library) -> Blueprint:
             listed = [{**question.as_json(), "address": f"{library.base}questions/{question.id}"} for question in found]
             return _with_tag(_varied(Response(json.dumps(listed, ensure_ascii=False), mimetype="application/json")))
         tags = sorted({tag for question in questions.catalogue().values() for tag in question.tags})
-        page = render_template("questions.html", questions=found, tags=tags, text=text, tag=tag)
+        groups = {"": found} if text or tag else _under_headings(found)
+        page = render_template("questions.html", groups=groups, tags=tags, text=text, tag=tag)
         return _with_tag(_varied(Response(page, mimetype=HTML)))
 
     @routes.get("/questions/<name>")
@@ -152,12 +157,32 @@ def _answered(response: Response, table: Table) -> Response:
     return _varied(response)
 
 
-# The page
+# The pages
+
+#: Under which heading the catalogue shows a question: the first of these of which it has a tag, taken in the order of its own tags.
+_HEADINGS = {
+    "Disputes and changes of position": ("contested", "reversal", "change", "position", "proposition", "event"),
+    "Denials, admissions, and who was first": ("denial", "admission", "deployment", "first"),
+    "On whose word": ("attribution", "origin", "presupposition", "certainty"),
+    "Actors and forces": ("actor", "force", "agreement"),
+    "Outlets and articles": ("outlet", "article"),
+    "Plans, intents and deceptions": ("planned", "hypothetical", "intent", "deception"),
+}
+
+
+def _under_headings(found: Sequence[Question]) -> dict[str, list[Question]]:
+    """The questions by heading; those that fit under none stand last."""
+    of_tag = {tag: heading for heading, tags in _HEADINGS.items() for tag in tags}
+    groups: dict[str, list[Question]] = {heading: [] for heading in (*_HEADINGS, "The graph itself")}
+    for question in found:
+        heading = next((of_tag[tag] for tag in question.tags if tag in of_tag), "The graph itself")
+        groups[heading].append(question)
+    return {heading: group for heading, group in groups.items() if group}
 
 
 def _page(desk: Desk, question: Question, given: Mapping[str, Sequence[str]]) -> Response:
     """The form and, if enough is known to ask, the answer below it, or beside each field what is wrong with it."""
-    context: dict[str, Any] = {"question": question, "related": _related(question)}
+    context: dict[str, Any] = {"question": question, "related": _related(question), "meant": _in_prose(question.description)}
     values = {name: texts[-1] for name, texts in given.items()}
     try:
         missing = any(
@@ -190,10 +215,12 @@ def _page(desk: Desk, question: Question, given: Mapping[str, Sequence[str]]) ->
         response.headers["Cache-Control"] = "public, no-cache"
         return _with_tag(_varied(response))
     table = desk.ask(wish, request.environ.get("kg.caller", NOBODY))
-    context |= _answer(table, wish, desk.library.base)
+    context |= _answer(table, wish, desk)
     fields = _inputs(question, values, {}, wish.texts)
     page = render_template("question.html", **context, fields=fields, limit=wish.limit)
-    return _answered(Response(page, mimetype=HTML), table)
+    response = _answered(Response(page, mimetype=HTML), table)
+    response.vary.add("Accept-Language")
+    return response
 
 
 def _inputs(
@@ -209,6 +236,8 @@ def _inputs(
         inputs.append(
             {
                 "parameter": parameter,
+                "label": _LABELS.get(name) or in_words(name),
+                "picks": " ".join(kind for kind in parameter.kinds if kind in KINDS),
                 "value": value,
                 "input": _input(parameter, value),
                 "choices": ("no", "yes") if parameter.type == "boolean" else parameter.choices,
@@ -231,6 +260,11 @@ def _input(parameter: Parameter, value: str) -> str:
     return "date"
 
 
+def _in_prose(text: str) -> list[str]:
+    """The paragraphs of a description, with the names of terms as people say them: it is written for those who ask in SPARQL too."""
+    return re.sub(r"\bekg:(\w+)", lambda match: name_of_term(EKG + match[1]), text).split("\n\n")
+
+
 def _related(question: Question) -> list[Question]:
     known = questions.catalogue()
     return [known[name] for name in question.related if name in known]
@@ -241,7 +275,7 @@ def _with_addresses(entry: dict[str, Any], base: Base) -> dict[str, Any]:
     return {**entry, "matches": matches}
 
 
-def _answer(table: Table, wish: Wish, base: Base) -> dict[str, Any]:
+def _answer(table: Table, wish: Wish, desk: Desk) -> dict[str, Any]:
     asked = {**wish.texts, **({} if wish.limit == wish.question.limit else {"limit": str(wish.limit)})}
     query = urlencode(asked)
     held = urlencode({**asked, "revision": str(table.revision)})
@@ -254,22 +288,49 @@ def _answer(table: Table, wish: Wish, base: Base) -> dict[str, Any]:
         forms.append(("chart (Vega-Lite)", f"{path}.{_CHART}{suffix}"))
     return {
         "table": table,
-        "rows": [
-            [_cell(value, column.evidence, base) for value, column in zip(row, table.columns, strict=True)]
-            for row in table.rows[:_ROWS]
-        ],
+        "shown": answer(desk, table, languages(request.headers.get("Accept-Language")), _ROWS),
+        "asked": [(_LABELS.get(name) or in_words(name), value) for name, value in wish.texts.items()],
+        "chart": _chart_of(wish.question, table, f"{path}.{_CHART}{suffix}"),
         "forms": forms,
         "permalink": f"{path}?{held}",
         "newest": f"{path}?{query}" if query else path,
+        "types": {title: FORMATS[form] for form, title in _TITLES.items()} | {"chart (Vega-Lite)": "application/json"},
+        "ld": _for_search_engines(wish.question, desk.library.base, [(FORMATS[f], f"{path}.{f}{suffix}") for f in _TITLES]),
         "held": wish.revision is not None,
         "sparql": wish.question.bind(wish.terms, wish.limit),
     }
 
 
-def _cell(value: Value, evidence: bool, base: Base) -> dict[str, Any]:
-    """What a cell shows, where it leads, its language, and whether it is a quotation."""
-    if isinstance(value, ox.NamedNode):
-        href = value.value if value.value.startswith(("http://", "https://")) else ""
-        return {"text": shorten(value.value, base), "href": href}
-    language = value.language if isinstance(value, ox.Literal) else None
-    return {"text": text_of(value), "language": language, "quoted": evidence and value is not None}
+def _for_search_engines(question: Question, base: Base, forms: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The answer as a data set, in the terms of schema.org."""
+    return {
+        "@context": "https://schema.org/",
+        "@type": "Dataset",
+        "name": question.summary,
+        "description": " ".join(_in_prose(question.description)),
+        "keywords": list(question.tags),
+        "isAccessibleForFree": True,
+        "isPartOf": {"@type": "DataCatalog", "name": "Event knowledge graph", "url": base.iri},
+        "distribution": [
+            {"@type": "DataDownload", "encodingFormat": media_type, "contentUrl": f"{base}{path}"} for media_type, path in forms
+        ],
+    }
+
+
+def _chart_of(question: Question, table: Table, path: str) -> dict[str, Any] | None:
+    """Where the chart of an answer is to be had, what it shows, about how many pixels high it will be, and how many rows it draws."""
+    specification = question.chart_specification()
+    if specification is None or not table.rows:
+        return None
+    drawn = json.loads(specification.read_text("utf-8"))
+    names = [column.name for column in table.columns]
+    needed = [names.index(name) for name in drawn["usermeta"]["needs"]]
+    rows = [row for row in table.rows if all(row[place] is not None for place in needed)]
+    bands = {text_of(row[names.index(drawn["usermeta"]["bands"])]) for row in rows}
+    return {
+        "path": path,
+        "title": drawn["title"],
+        "height": 110 + drawn["usermeta"]["step"] * len(bands),
+        "drawn": len(rows),
+        "undated": len(table.rows) - len(rows),
+    }
