@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 import shutil
 from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
@@ -20,7 +23,8 @@ from kg import questions
 from kg.library import open_library
 from kg.questions import catalogue
 from kg.tables import FORMATS
-from kg.web import create_app
+from kg.terms import KINDS
+from kg.web import create_app, libraries
 
 BASE = "https://kg.example/"
 NAMED = questions.find("positions")
@@ -97,8 +101,11 @@ def test_form_has_a_labelled_field_for_each_parameter(client: FlaskClient) -> No
         labelled = {attributes.get("for") for attributes in found.all("label")}
         for name in (*question.parameters, "limit"):
             assert fields[name]["id"] in labelled
-        assert found.all("form")[0]["method"] == "get"
-        assert not found.all("script")
+        assert all(form["method"] == "get" for form in found.all("form"))
+        assert all(script.get("src") or script.get("type") == "application/ld+json" for script in found.all("script"))
+        for name, parameter in question.parameters.items():
+            picks = [kind for kind in parameter.kinds if kind in KINDS]
+            assert fields[name].get("data-picker") == (" ".join(picks) or None)
 
 
 def test_form_alone_where_nothing_has_been_asked(client: FlaskClient) -> None:
@@ -113,13 +120,15 @@ def test_form_alone_where_nothing_has_been_asked(client: FlaskClient) -> None:
 def test_answer_stands_below_the_form(client: FlaskClient) -> None:
     path = "/questions/contested?on=2025-01-01&limit=2"
     found = page(client, path)
-    assert [attributes["title"] for attributes in found.all("th")] == list(questions.find("contested").columns.values())
+    meanings = questions.find("contested").columns
+    told = ["proposition", "affirmedBy", "affirmedOn", "affirmation", "deniedBy", "deniedOn", "denial"]
+    assert {attributes["title"] for attributes in found.all("th")} <= {meanings[name] for name in told}
     assert "The first 2 rows" in found.text
     assert {"name": "on", "value": "2025-01-01"}.items() <= next(
         field for field in found.all("input") if field["name"] == "on"
     ).items()
     links = {attributes.get("href") or "" for attributes in found.all("a")}
-    assert BASE + "actor/russia" in links
+    assert "/actor/russia.html" in links
     for form in ("csv", "tsv", "json", "xml", "md"):
         assert any(
             link.startswith(f"/questions/contested.{form}?on=2025-01-01") and "limit=2" in link for link in links
@@ -141,14 +150,106 @@ def test_what_is_wrong_stands_beside_its_field_and_what_was_written_stays(client
 
 def test_several_matches_are_offered_by_name_and_slug(client: FlaskClient) -> None:
     found = page(client, "/questions/reversals?actor=russ", 400)
-    assert "Did you mean Russia (actor/russia)" in found.text
+    assert "Several are called so. Did you mean Russia (actor/russia)" in found.text
+    links = [a["href"] or "" for a in found.all("a") if "actor=actor" in (a.get("href") or "")]
+    assert links[0] == "/questions/reversals?actor=actor%2Frussia"
+    assert "2 rows" in page(client, links[0]).text
 
 
 def test_values_are_text_on_the_page_whatever_they_hold(client: FlaskClient) -> None:
     response = client.get(
         "/questions/positions?proposition=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", headers={"Accept": "text/html"}
     )
-    assert "<script" not in response.text
+    assert "&#34;&gt;&lt;script&gt;alert(1)" in response.text
+    assert "<script>alert" not in response.text
+
+
+def heads(found: str) -> list[str]:
+    return re.findall(r"<th scope[^>]*>([^<]*)</th>", found)
+
+
+def html(client: FlaskClient, path: str, languages: str = "en") -> str:
+    response = client.get(path, headers={"Accept": "text/html", "Accept-Language": languages})
+    assert response.status_code == 200, response.text[:500]
+    return response.text
+
+
+def test_a_thing_and_its_name_are_one_and_words_stand_below_with_their_act_and_article(client: FlaskClient) -> None:
+    found = html(client, "/questions/reversals?actor=russia")
+    assert heads(found) == ["actor", "days", "from", "to"]
+    assert "Empty in all rows: known since." in found
+    first = found[found.index("<tbody") : found.index("</tbody>")]
+    words = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", first)).strip()
+    assert words.startswith("Russia1denies North Korean troops are present on Russian territory.affirms North Korean")
+    assert '<a class="words" href="/article/russia-admits-north-korean-soldiers.html#s7"><q' in first
+    assert re.search(r'<a href="/article/reuters-[^"]*.html"[^>]*>Reuters: [^<]*</a>, Reuters, 27 April 2025', first)
+
+
+def test_a_speaker_is_named_with_the_post_and_the_one_spoken_for(client: FlaskClient) -> None:
+    found = html(client, "/questions/who-admitted-combat")
+    row = re.sub(r"<[^>]+>", "", found[found.index("<tbody") : found.index("</tbody>")])
+    assert "Valery Gerasimov Chief of the General Staff on behalf of Russia" in " ".join(row.split())
+    assert "26 April 2025" in row
+
+
+def test_names_are_in_the_reader_s_language_and_say_which_it_is(client: FlaskClient) -> None:
+    path = "/questions/reversals"
+    assert '<a href="/actor/russia.html" dir="auto" lang="ru">Россия</a>' in html(client, path, "ru, en;q=0.5")
+    assert '<a href="/actor/russia.html" dir="auto" lang="en">Russia</a>' in html(client, path, "xx")
+    response = client.get(path, headers={"Accept": "text/html"})
+    assert {"accept", "accept-language"} <= {name.lower() for name in response.vary}
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_no_word_of_an_answer_is_lost_and_none_is_a_term_or_an_address(client: FlaskClient, name: str) -> None:
+    question = questions.find(name)
+    asked = {p.name: p.example for p in question.parameters.values() if p.required and p.default is None}
+    text = client.get(f"/questions/{name}.json", query_string=asked).text
+    rows: list[dict[str, Any]] = json.loads(text)["rows"]
+    path = f"/questions/{name}?{urlencode(asked)}"
+    found = html(client, path)
+    body = unescape("".join(re.findall(r"<tbody.*?</tbody>", found, re.S)))
+    for row in rows:
+        for column in question.evidence:
+            assert row[column] is None or row[column] in body
+    seen = re.sub(r"<[^>]+>", " ", body)
+    assert not re.search(r"ekg:|https?://|_:", seen)
+    above = re.sub(r"<[^>]+>", "", found[found.index("<h1>") : found.index("<form action", found.index("<h1>"))])
+    assert "ekg:" not in above
+    assert json.loads(re.findall(r'ld\+json">(.*?)</script>', found)[0])["name"] == question.summary
+
+
+def test_the_catalogue_lists_each_question_once_under_a_heading(client: FlaskClient) -> None:
+    found = html(client, "/questions")
+    listed = re.findall(r'<li><a href="/questions/([a-z-]+)">', found)
+    assert sorted(listed) == sorted(catalogue())
+    assert found.count("<h2>") > 4
+
+
+CHARTED = [name for name, question in sorted(catalogue().items()) if question.chart]
+
+
+@pytest.mark.parametrize("name", CHARTED)
+def test_a_chart_is_offered_where_there_is_something_to_draw(client: FlaskClient, name: str) -> None:
+    question = questions.find(name)
+    asked = {p.name: p.example for p in question.parameters.values() if p.required and p.default is None}
+    drawn = json.loads(client.get(f"/questions/{name}.vl.json", query_string=asked).text)
+    hints = drawn["usermeta"]
+    assert {hints["bands"], *hints["needs"]} <= set(question.columns)
+    rows = [row for row in drawn["datasets"]["rows"] if all(row[column] is not None for column in hints["needs"])]
+    found = html(client, f"/questions/{name}?{urlencode(asked)}")
+    charts = re.findall(r'data-chart="([^"]*)"', found)
+    assert bool(charts) == bool(rows and libraries.installed())
+    for address in charts:
+        assert client.get(unescape(address)).json == drawn
+
+
+def test_undated_rows_are_not_drawn_and_the_page_says_so(client: FlaskClient) -> None:
+    if not libraries.installed():
+        pytest.skip("the libraries of the pages are not installed: npm's registry was away")
+    path = "/questions/positions?proposition=north-korean-troops-on-russian-territory"
+    assert "(2 of 12 rows have no day and are not drawn)" in html(client, path)
+    assert 'class="chart"' not in html(client, "/questions/contested-since")
 
 
 def test_empty_answer_says_what_was_looked_for_and_why_it_may_be_empty(client: FlaskClient) -> None:

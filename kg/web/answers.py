@@ -96,7 +96,8 @@ def answer(desk: Desk, table: Table, languages: Sequence[str], most: int) -> Ans
     writer = _Writer(base, desk.names.labels(sorted(owners), languages))
     meanings = {column.name: column.meaning for column in table.columns}
     by_name = [dict(zip(meanings, row, strict=True)) for row in rows]
-    groups, empty = [], []
+    groups: list[_Group] = []
+    empty: list[_Group] = []
     for group in plan.groups:
         is_told = any(of[name] is not None for of in by_name for name in group.told)
         (groups if is_told else empty).append(group)
@@ -153,7 +154,9 @@ class _Plan:
 def _plan(names: Sequence[str], evidence: Sequence[str], rows: Iterable[Sequence[Value]], base: Base) -> _Plan:
     samples = dict.fromkeys(names)
     for row in rows:
-        samples |= {name: value for name, value in zip(names, row, strict=True) if value is not None and not samples[name]}
+        samples |= {
+            name: value for name, value in zip(names, row, strict=True) if value is not None and not samples[name]
+        }
     plan = _Plan()
     for words in evidence:
         taken = {column for quote in plan.quotes for column in quote.columns()}
@@ -200,7 +203,9 @@ def _group(names: Sequence[str], samples: dict[str, Value], base: Base) -> tuple
         return both, used + 1
     thing, used = _thing(names, base, samples)
     if first == "speaker" and "post" in names[used : used + 1]:
-        role, count = _thing(names[used + 1 :], base, samples) if names[used + 1 : used + 2] == ["onBehalfOf"] else (None, 0)
+        role, count = (
+            _thing(names[used + 1 :], base, samples) if names[used + 1 : used + 2] == ["onBehalfOf"] else (None, 0)
+        )
 
         def write(writer: _Writer, of: dict[str, Value]) -> tuple[Part, ...]:
             post = writer.value(of["post"])
@@ -263,7 +268,11 @@ class _Writer:
             return (Part(name_of_term(iri)),)
         owner = self._base.document_of(iri)
         if owner is None:
-            return (Part(text_of(name) or shorten(iri, self._base), href=iri if iri.startswith(("http:", "https:")) else ""),)
+            return (
+                Part(
+                    text_of(name) or shorten(iri, self._base), href=iri if iri.startswith(("http:", "https:")) else ""
+                ),
+            )
         label = self._labels[owner]
         if owner == iri:
             if label.language is None and name is not None:
@@ -311,4 +320,5 @@ def _in_words(value: Value) -> str:
         return day(text)
     if kind == "boolean":
         return "yes" if text in ("true", "1") else "no"
-    return text
+    # Words of a question's own, such as act-without-time; what has a language is somebody's.
+    return text.replace("-", " ") if re.fullmatch(r"[a-z]+(-[a-z]+)+", text) and not _language(value) else text

@@ -75,6 +75,10 @@ def outlines(name: str) -> Any:
     return json.loads(path.read_bytes()) if path.is_file() else None
 
 
+#: What pages do without.
+PLAINER = "SPARQL is written in a plain field, the answers of questions come without charts, and maps have no outlines of countries"
+
+
 @functools.cache
 def installed() -> tuple[Library, ...]:
     """The libraries of others that are there."""

@@ -63,7 +63,9 @@ def blueprint(library: Library, desk: Desk) -> Blueprint:
             return _with_tag(_varied(Response(json.dumps(listed, ensure_ascii=False), mimetype="application/json")))
         tags = sorted({tag for question in questions.catalogue().values() for tag in question.tags})
         groups = {"": found} if text or tag else _under_headings(found)
-        page = render_template("questions.html", groups=groups, tags=tags, text=text, tag=tag)
+        page = render_template(
+            "questions.html", base=library.base, groups=groups, in_prose=_in_prose, tags=tags, text=text, tag=tag
+        )
         return _with_tag(_varied(Response(page, mimetype=HTML)))
 
     @routes.get("/questions/<name>")
@@ -182,7 +184,12 @@ def _under_headings(found: Sequence[Question]) -> dict[str, list[Question]]:
 
 def _page(desk: Desk, question: Question, given: Mapping[str, Sequence[str]]) -> Response:
     """The form and, if enough is known to ask, the answer below it, or beside each field what is wrong with it."""
-    context: dict[str, Any] = {"question": question, "related": _related(question), "meant": _in_prose(question.description)}
+    context: dict[str, Any] = {
+        "question": question,
+        "related": _related(question),
+        "meant": _in_prose(question.description),
+        "ld": _for_search_engines(question, desk.library.base, []),
+    }
     values = {name: texts[-1] for name, texts in given.items()}
     try:
         missing = any(
@@ -197,14 +204,16 @@ def _page(desk: Desk, question: Question, given: Mapping[str, Sequence[str]]) ->
         entries: list[dict[str, Any]] = error.facts["errors"]
         errors: dict[str, list[dict[str, Any]]] = {}
         for entry in entries:
-            errors.setdefault(entry["parameter"], []).append(_with_addresses(entry, desk.library.base))
+            errors.setdefault(entry["parameter"], []).append(
+                _with_addresses(entry, question, values, desk.library.base)
+            )
         known = {*question.parameters, "limit"}
         context["others"] = [entry for name, found in errors.items() if name not in known for entry in found]
         page = render_template(
             "question.html",
             **context,
             fields=_inputs(question, values, errors, {}),
-            limit=values.get("limit", ""),
+            limit=values.get("limit") or question.limit,
             limit_errors=errors.get("limit", []),
         )
         return _varied(Response(page, 400, mimetype=HTML))
@@ -270,8 +279,13 @@ def _related(question: Question) -> list[Question]:
     return [known[name] for name in question.related if name in known]
 
 
-def _with_addresses(entry: dict[str, Any], base: Base) -> dict[str, Any]:
-    matches = [{**match, "name": match["iri"].removeprefix(base.iri)} for match in entry.get("matches", [])]
+def _with_addresses(entry: dict[str, Any], question: Question, values: Mapping[str, str], base: Base) -> dict[str, Any]:
+    """An error with, for each thing that may have been meant, the address at which the question is asked with that."""
+    matches = []
+    for match in entry.get("matches", []):
+        name = match["iri"].removeprefix(base.iri)
+        query = urlencode({**{k: v for k, v in values.items() if v}, entry["parameter"]: name})
+        matches.append({**match, "name": name, "path": f"questions/{question.id}?{query}"})
     return {**entry, "matches": matches}
 
 
@@ -295,7 +309,9 @@ def _answer(table: Table, wish: Wish, desk: Desk) -> dict[str, Any]:
         "permalink": f"{path}?{held}",
         "newest": f"{path}?{query}" if query else path,
         "types": {title: FORMATS[form] for form, title in _TITLES.items()} | {"chart (Vega-Lite)": "application/json"},
-        "ld": _for_search_engines(wish.question, desk.library.base, [(FORMATS[f], f"{path}.{f}{suffix}") for f in _TITLES]),
+        "ld": _for_search_engines(
+            wish.question, desk.library.base, [(FORMATS[f], f"{path}.{f}{suffix}") for f in _TITLES]
+        ),
         "held": wish.revision is not None,
         "sparql": wish.question.bind(wish.terms, wish.limit),
     }
@@ -312,7 +328,8 @@ def _for_search_engines(question: Question, base: Base, forms: Sequence[tuple[st
         "isAccessibleForFree": True,
         "isPartOf": {"@type": "DataCatalog", "name": "Event knowledge graph", "url": base.iri},
         "distribution": [
-            {"@type": "DataDownload", "encodingFormat": media_type, "contentUrl": f"{base}{path}"} for media_type, path in forms
+            {"@type": "DataDownload", "encodingFormat": media_type, "contentUrl": f"{base}{path}"}
+            for media_type, path in forms
         ],
     }
 

@@ -9,18 +9,18 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pyoxigraph as ox
 from flask import Blueprint, Response, render_template, request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 
-from kg import describe, documents, lexis
+from kg import describe, documents, lexis, questions
 from kg.engine import NOBODY, Answer, Caller, Pending, Query
 from kg.errors import KgError, MalformedQuery, NotAcceptable, RequestError, StorageError, UnsupportedMediaType
 from kg.library import Library
-from kg.terms import KINDS, Base, shorten
+from kg.terms import KINDS, PREFIXES, Base, shorten
 from kg.web.negotiation import (
     HTML,
     RDF_TYPES,
@@ -228,13 +228,13 @@ class Shortcut:
         return None if pending is None else (wanted, pending)
 
     def head(self, wanted: Wanted, answer: Answer) -> list[tuple[str, str]] | None:
-        """The header of an answer, but for what all answers have in common; None where it is an error after all."""
+        """The header of an answer, names in lower case, but for what all answers have in common; None where it is an error after all."""
         try:
             content_type = _type_of(wanted, answer)
         except NotAcceptable:
             return None
-        length = ("Content-Length", str(answer.length))
-        return [("Content-Type", content_type), length, *_headers_of(wanted, answer)]
+        fields = [(name.lower(), value) for name, value in _headers_of(wanted, answer)]
+        return [("content-type", content_type), ("content-length", str(answer.length)), *fields]
 
 
 def _respond(library: Library, fields: Iterable[tuple[str, str]]) -> Response:
@@ -252,7 +252,7 @@ def _respond(library: Library, fields: Iterable[tuple[str, str]]) -> Response:
     except MalformedQuery as error:
         if not wanted.as_page:
             raise
-        page = render_template("sparql.html", query=query.text, error=error)
+        page = render_template("sparql.html", query=query.text, error=error, **_editor(library))
         return Response(page, 400, mimetype=HTML)
     if wanted.as_page:
         response = _page(library, query, answer)
@@ -304,7 +304,7 @@ def _without_query(library: Library, accept: str | None) -> Response:
     """The description of the service (SPARQL 1.1 Service Description), or the page with the form."""
     media_type = choose(accept, [*_GRAPH_TYPES, HTML])
     if media_type == HTML:
-        response = Response(render_template("sparql.html", query=_EXAMPLE), mimetype=HTML)
+        response = Response(render_template("sparql.html", query=_EXAMPLE, **_editor(library)), mimetype=HTML)
     else:
         described = describe.service(
             library.base,
@@ -324,12 +324,19 @@ def _some_documents(library: Library) -> list[str]:
     return [iri for kind in KINDS for iri in library.journal.documents(kind, describe.GRAPHS_OF_A_KIND)]
 
 
+def _editor(library: Library) -> dict[str, Any]:
+    """What the editor knows beforehand: the prefixes that need not be declared, and the questions, which are its examples."""
+    kinds = {kind: f"{library.base}{kind}/" for kind in KINDS}
+    examples = [(question.id, question.summary) for question in questions.catalogue().values()]
+    return {"editor": {"prefixes": {**PREFIXES, **kinds}}, "examples": examples}
+
+
 def _page(library: Library, query: Query, answer: Answer) -> Response:
     """The form with the answer below it."""
     names = ("csv", "tsv", "json", "xml") if answer.kind != "triples" else ("ttl", "jsonld", "nt", "rdf")
     titles = {"ttl": "Turtle", "jsonld": "JSON-LD", "nt": "N-Triples", "rdf": "RDF/XML"}
     forms = [(titles.get(name, name.upper()), f"?{urlencode({'query': query.text, 'format': name})}") for name in names]
-    context: dict[str, Any] = {"query": query.text, "answer": answer, "forms": forms}
+    context: dict[str, Any] = {"query": query.text, "answer": answer, "forms": forms, **_editor(library)}
     if answer.kind == "triples":
         context["turtle"] = _with_used_prefixes(answer.read().decode())
         return Response(render_template("sparql.html", **context), mimetype=HTML)
@@ -362,6 +369,13 @@ def _cell(term: Any, library: Library) -> tuple[str, str, str | None]:
     if term is None:
         return "", "", None
     if isinstance(term, ox.NamedNode):
-        href = term.value if term.value.startswith(("http://", "https://")) else ""
-        return shorten(term.value, library.base), href, None
+        return shorten(term.value, library.base), _href(term.value, library.base), None
     return getattr(term, "value", str(term)), "", getattr(term, "language", None)
+
+
+def _href(iri: str, base: Base) -> str:
+    """Where a reader sees what an IRI names: here, if it is a document of ours or a part of one."""
+    if base.document_of(iri) is not None:
+        document, hash, part = iri.removeprefix(base.iri).partition("#")
+        return f"{urlsplit(base.iri).path}{document}.html{hash}{part}"
+    return iri if iri.startswith(("http://", "https://")) else ""

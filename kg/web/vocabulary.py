@@ -17,7 +17,7 @@ from flask import Blueprint, Response, render_template, request
 from kg import assets, documents
 from kg.errors import NotFound
 from kg.library import Library
-from kg.terms import EKG, PREFIXES, RDF_TYPE, RDFS_LABEL, SKOS, Base
+from kg.terms import EKG, PREFIXES, RDF_TYPE, RDFS, RDFS_LABEL, SKOS, Base, shorten
 from kg.web.negotiation import HTML, RDF_TYPES, choose
 
 
@@ -94,32 +94,79 @@ def _graph(folder: str, names: tuple[str, ...]) -> tuple[ox.Triple, ...]:
 
 @dataclass(frozen=True)
 class Term:
-    """A term of the vocabulary as the page shows it."""
+    """A term of the vocabulary as the page shows it. `joined` are other terms, with their addresses, under what they are to it."""
 
     name: str
     label: str
     definition: str
     kinds: tuple[str, ...]
     examples: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    joined: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+
+
+#: Where codes of event codings are named that have no addresses of their own.
+_CODES = "https://w3id.org/ekg/alignments#"
+
+#: What a term is to another, as the page says it, by the properties that say so in the files.
+_JOINS = {
+    "a kind of": (RDFS + "subClassOf", RDFS + "subPropertyOf"),
+    "on": (PREFIXES["schema"] + "domainIncludes",),
+    "leads to": (PREFIXES["schema"] + "rangeIncludes",),
+    "the same as": (PREFIXES["owl"] + "sameAs", SKOS + "exactMatch"),
+    "like": (SKOS + "closeMatch",),
+    "compare": (SKOS + "relatedMatch", SKOS + "narrowMatch", SKOS + "broadMatch"),
+}
 
 
 @functools.cache
 def _terms() -> tuple[Term, ...]:
     found: dict[str, dict[str, list[str]]] = {}
-    for triple in _graph("ontology", ("ekg.ttl",)):
-        if isinstance(triple.subject, ox.NamedNode) and triple.subject.value.startswith(EKG):
+    names: dict[str, str] = {}
+    for triple in _graph("ontology", ("ekg.ttl", "alignments.ttl")):
+        if not isinstance(triple.subject, ox.NamedNode):
+            continue
+        if triple.predicate.value == SKOS + "prefLabel" and isinstance(triple.object, ox.Literal):
+            names[triple.subject.value] = triple.object.value
+        if triple.subject.value.startswith(EKG):
             value = triple.object.value if isinstance(triple.object, ox.NamedNode | ox.Literal) else ""
             found.setdefault(triple.subject.value, {}).setdefault(triple.predicate.value, []).append(value)
     terms = []
     for iri, of in found.items():
-        if iri == EKG:
+        if iri == EKG or RDF_TYPE not in of:
             continue
         label = (of.get(RDFS_LABEL) or of.get(SKOS + "prefLabel") or [iri.removeprefix(EKG)])[0]
         definition = (of.get(SKOS + "definition") or [""])[0]
         examples = tuple(of.get(SKOS + "example") or ())
         kinds = tuple(sorted({kind.rpartition("#")[2].rpartition("/")[2] for kind in of.get(RDF_TYPE, ())}))
-        terms.append(Term(iri.removeprefix(EKG), label, definition, kinds, examples))
+        notes = (*of.get(RDFS + "comment", ()), *of.get(SKOS + "scopeNote", ()))
+        joined = []
+        for word, properties in _JOINS.items():
+            others = dict.fromkeys(other for name in properties for other in of.get(name, ()) if other and other != iri)
+            if others:
+                joined.append((word, tuple((_shown(other, names), _address(other)) for other in others)))
+        terms.append(Term(iri.removeprefix(EKG), label, definition, kinds, examples, notes, tuple(joined)))
     return tuple(sorted(terms, key=lambda term: (term.name[0].islower(), term.name)))
+
+
+@functools.cache
+def _prefixes() -> Mapping[str, str]:
+    """The prefixes of the vocabularies that ours is compared with, by their namespaces."""
+    text = (assets.folder("ontology") / "alignments.ttl").read_text("utf-8")
+    return {namespace: prefix for prefix, namespace in re.findall(r"@prefix ([\w-]+):\s*<([^>]*)>", text)}
+
+
+def _shown(iri: str, names: Mapping[str, str]) -> str:
+    """A term as the page writes it: with its prefix, or, of an event coding without addresses, with its code."""
+    if iri.startswith(_CODES):
+        coding, _, code = iri.removeprefix(_CODES).partition("-")
+        return f"{coding.upper()} {code} “{names[iri]}”" if iri in names else f"{coding.upper()} {code}"
+    namespace = next((it for it in sorted(_prefixes(), key=len, reverse=True) if iri.startswith(it)), None)
+    return shorten(iri) if namespace is None else f"{_prefixes()[namespace]}:{iri.removeprefix(namespace)}"
+
+
+def _address(iri: str) -> str:
+    return f"#{iri.removeprefix(EKG)}" if iri.startswith(EKG) else "" if iri.startswith(_CODES) else iri
 
 
 def _groups() -> dict[str, list[Term]]:
