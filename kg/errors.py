@@ -84,6 +84,11 @@ class KgError(Exception):
         return (cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
 
     @classmethod
+    def explanation(cls) -> str:
+        """The rest of the documentation of this kind of error, as one paragraph; what stands between backticks is literal."""
+        return " ".join("".join((cls.__doc__ or "").splitlines(keepends=True)[1:]).split())
+
+    @classmethod
     def tree(cls) -> Iterator[type[KgError]]:
         """This kind of error and every kind below it, parents first."""
         yield cls

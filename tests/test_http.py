@@ -15,10 +15,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import quote, urldefrag, urlencode, urljoin, urlsplit
+from urllib.parse import parse_qsl, quote, urldefrag, urlencode, urljoin, urlsplit
 
 import pyoxigraph as ox
 import pytest
@@ -382,8 +383,9 @@ def test_health_says_how_the_service_is(served: Server) -> None:
 
 def test_the_first_page_offers_three_questions_that_have_answers(served: Server) -> None:
     page = Page(served.get("").text)
+    offered = {"/questions/who-admitted-combat", "/questions/attribution-chain", "/questions/denied-what-was-admitted"}
     asked = [link for link in page.links if link.startswith("/questions/")]
-    assert len(asked) == 3
+    assert offered < set(asked)
     for link in asked:
         answer = served.get(link, {"Accept": "text/csv"})
         assert answer.status == 200
@@ -412,15 +414,24 @@ class Page(HTMLParser):
             self.links.append(of["href"])
         else:
             self.loaded += [of[name] for name in ("src", "href", "srcset", "action", "data", "poster") if name in of]
-        if tag == "script" or any(name.startswith("on") for name in of):
+        # A page holds no code: what it runs comes from files, and what it holds is data.
+        data = of.get("type") in ("application/ld+json", "application/json")
+        if (tag == "script" and "src" not in of and not data) or any(name.startswith("on") for name in of):
             self.scripts += 1
+
+
+def _shape(url: str) -> str:
+    """An address without what it is about: `/actor/….ttl`, `/questions/positions?asof=&proposition=`."""
+    it = urlsplit(url)
+    path = re.sub(r"(?<=^/)(\w+/)[^./?]+", r"\1…", it.path) if not it.path.startswith("/questions/") else it.path
+    return f"{path}?{'&'.join(sorted(name for name, _ in parse_qsl(it.query, keep_blank_values=True)))}"
 
 
 def test_every_link_on_every_page_leads_somewhere_and_no_page_loads_from_elsewhere(served: Server) -> None:
     here = urlsplit(served.url).netloc
     todo, anchors_wanted = [served.url], set[tuple[str, str]]()
     anchors: dict[str, list[str]] = {}
-    seen = {served.url}
+    seen, alike = {served.url}, Counter[str]()
     while todo:
         url = todo.pop()
         reply = served.get(url, {"Accept": BROWSER})
@@ -447,7 +458,10 @@ def test_every_link_on_every_page_leads_somewhere_and_no_page_loads_from_elsewhe
                 anchors_wanted.add((target, anchor))
             if target not in seen:
                 seen.add(target)
-                todo.append(target)
+                # The page of every document is opened; of other addresses that differ only in what they are about, a few.
+                alike[shape := _shape(target)] += 1
+                if target.endswith(".html") or alike[shape] <= 6:
+                    todo.append(target)
     assert {f"{served.url}{path.parent.name}/{path.stem}.html" for path in SEEDS} <= seen
     # A thing's IRI leads to its page by 303, and a fragment goes along.
     lost = {
@@ -469,11 +483,11 @@ def test_the_page_of_an_article_tells_each_act_with_its_words(served: Server) ->
     text = served.get("article/russia-admits-north-korean-soldiers.html").text
     act = text[text.index('id="s2"') :]
     act = " ".join(re.sub(r"<[^>]+>", "", act[act.index(">") + 1 : act.index("</article>")]).split())
-    assert act.startswith("Admission Valery Gerasimov, Chief of the General Staff, on behalf of Russia affirms")
-    assert "North Korean troops are in combat in the Kursk region on Russia&#39;s side." in act
+    assert act.startswith("Admission Valery Gerasimov, Chief of the General Staff, on behalf of Russia, ● admitted that")
+    assert "North Korean troops are in combat in the Kursk region on Russia&#39;s side – as reported by" in act
     assert "fighters from North Korea are engaged in combat alongside Russian forces" in act
     assert "26 April 2025 (in the text: “26 April”)" in act
-    assert act.index("affirms") < act.index("troops are in combat") < act.index("fighters from") < act.index("26 April")
+    assert act.index("admitted") < act.index("troops are in combat") < act.index("fighters from") < act.index("26 April")
 
 
 def test_markup_in_data_and_queries_stays_text(served: Server) -> None:
@@ -485,7 +499,7 @@ def test_markup_in_data_and_queries_stays_text(served: Server) -> None:
         "actor/" + quote(attack),
     ):
         text = served.get(path, {"Accept": BROWSER}).text
-        assert "<script" not in text
+        assert attack not in text
         assert 'href="javascript:' not in text
         assert "&lt;script&gt;" in text
 

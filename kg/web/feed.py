@@ -5,6 +5,8 @@ applies each member in order holds the graph; and that those who wait are few, l
 
 A member is a version, `{document}?revision=n`, and what it says stands in the graph of that name: put it in the place of the graph
 that it is a version of, or take that away where the member is an `as:Delete`.
+
+People see the same newest first, in sentences.
 """
 
 from __future__ import annotations
@@ -13,17 +15,24 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, redirect, render_template, request
 
 from kg import documents, history
+from kg.asking import Desk
 from kg.engine import NOBODY, Caller
 from kg.errors import NotFound, Overloaded, RequestError
 from kg.library import Library
+from kg.web import chronicle
 from kg.web.documents import FOR_EVER
-from kg.web.negotiation import RDF_TYPES, choose
+from kg.web.negotiation import HTML, RDF_TYPES, choose, languages
+from kg.web.wording import Wording
 
 #: Pages name graphs. TriG comes first, for those who do not say.
 _PAGES = ("application/trig", "application/n-quads", "application/ld+json")
+
+#: Revisions on one page for people, and those of one write that are shown before the rest is opened.
+_DEEDS = 100
+_FEW = 8
 
 #: How long the page that still grows may be taken for what it was, in seconds.
 _FRESH = 5
@@ -39,7 +48,7 @@ ENDING = threading.Event()
 _INTERVAL = 0.1
 
 
-def blueprint(library: Library) -> Blueprint:
+def blueprint(library: Library, desk: Desk) -> Blueprint:
     """The route `/changes`."""
     routes = Blueprint("feed", __name__)
     base = library.base
@@ -49,15 +58,55 @@ def blueprint(library: Library) -> Blueprint:
     @routes.get("/changes")
     def changes() -> Response:
         number, after, wait = _asked("page", 1), _asked("after", 0), _seconds_asked()
+        before = _asked("before", 1)
+        if before is not None and (number, after, wait) != (None, None, None):
+            raise RequestError("before is for people, who read the newest first; leave out page, after and wait")
         if number is not None and (after is not None or wait is not None):
             raise RequestError("page names a page; after and wait look for one: leave out the one or the others")
         if wait is not None:
             return await_next(after, wait)
+        forms = [HTML] if before is not None else [*(RDF_TYPES if number is None else _PAGES), HTML]
+        if after is None and choose(request.headers.get("Accept"), forms) == HTML:
+            if number is not None:
+                require_page(number)
+                before = number * history.PAGE + 1
+            return conditional(chronicle_page(before, history.PAGE if number else _DEEDS))
         if after is not None:
             response = redirect(f"{here}?page={history.page_of(after + 1)}", 303)
             assert isinstance(response, Response)
             return response
         return conditional(stream() if number is None else page(number))
+
+    def chronicle_page(before: int | None, count: int) -> Response:
+        """Changes in sentences, the newest first: those before a revision, or of all."""
+        newest = library.journal.last()
+        last = newest if before is None else min(newest, before - 1)
+        first = max(0, last - count) + 1
+        members = library.journal.following(first - 1, last - first + 1) if last else []
+        wording = Wording(desk, languages(request.headers.get("Accept-Language")))
+        told = chronicle.deeds(members[::-1], library.journal, wording)
+        page = render_template(
+            "changes.html",
+            days=list(chronicle.by_day(told)),
+            few=_FEW,
+            page=history.page_of(max(1, last)),
+            first=first,
+            last=last,
+            newest=newest,
+            older_than=before if before is not None and before <= newest else None,
+            earlier=f"changes?before={first}" if first > 1 else None,
+            later=("changes" if last + count >= newest else f"changes?before={last + count + 1}")
+            if last < newest
+            else None,
+            modified=history.stamp(members[-1][0].time) if members else None,
+            base=base,
+        )
+        response = Response(page, content_type="text/html; charset=utf-8")
+        response.headers["KG-Revision"] = str(newest)
+        response.headers["Cache-Control"] = "no-cache"
+        response.add_etag()
+        response.vary.update(["Accept", "Accept-Language"])
+        return response
 
     def stream() -> Response:
         media_type = choose(request.headers.get("Accept"), list(RDF_TYPES))
@@ -69,11 +118,7 @@ def blueprint(library: Library) -> Blueprint:
 
     def page(number: int) -> Response:
         media_type = choose(request.headers.get("Accept"), _PAGES)
-        last = library.journal.last()
-        first = (number - 1) * history.PAGE
-        if first > last:
-            newest = history.page_of(max(1, last))
-            raise NotFound(f"there is no page {number} yet; the newest is {here}?page={newest}", page=newest)
+        first = require_page(number)
         members = library.journal.following(first, history.PAGE)
         response = written(history.write(history.page(number, members, base), _syntax(media_type)), media_type)
         closed = len(members) == history.PAGE
@@ -85,6 +130,15 @@ def blueprint(library: Library) -> Blueprint:
         links += [f'<{here}?page={number + 1}>; rel="next"'] if closed else []
         response.headers["Link"] = ", ".join(links)
         return response
+
+    def require_page(number: int) -> int:
+        """The number of the revision before the page's first. Raises `NotFound` for a page that is not reached."""
+        last = library.journal.last()
+        first = (number - 1) * history.PAGE
+        if first > last:
+            newest = history.page_of(max(1, last))
+            raise NotFound(f"there is no page {number} yet; the newest is {here}?page={newest}", page=newest)
+        return first
 
     def await_next(after: int | None, wait: float) -> Response:
         """The page with the first revision that follows, as soon as there is one; 204 where there is none in time."""

@@ -6,7 +6,7 @@ Hides the two ways of telling it: results in words for people and programs, and 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,17 @@ import pyoxigraph as ox
 from flask import Blueprint, Response, jsonify, request
 
 from kg import documents
+from kg.asking import Desk
 from kg.documents import Syntax
-from kg.errors import RequestError, TooManyRequests, UnsupportedMediaType
+from kg.errors import KgError, RequestError, TooManyRequests, UnsupportedMediaType
 from kg.gate import Report, Result, reports_as_turtle
 from kg.library import Library
 from kg.loading import line_of
 from kg.terms import Base
+from kg.verdict import Verdict
+from kg.web import checking
 from kg.web.authority import Rate, address
+from kg.web.checking import Sent
 from kg.web.negotiation import HTML, RDF_TYPES, best, choose, require_xml
 
 #: Results that one answer tells; a wrong document of megabytes has tens of thousands.
@@ -115,64 +119,106 @@ The answer is JSON; with `Accept: text/turtle` or another syntax of RDF it is a 
 """
 
 
-def blueprint(library: Library) -> Blueprint:
-    """The route `/validate`."""
+def blueprint(library: Library, desk: Desk, status_of: Callable[[type[KgError]], int]) -> Blueprint:
+    """The route `/validate`; `status_of` gives the status of a kind of error, for pages that tell it beside what was sent."""
     routes = Blueprint("verdicts", __name__)
     rate = Rate(library.config.validate_rate)
     limit = library.config.validate_limit
+    page = checking.Page(desk, limit, library.config.validate_rate)
 
     @routes.get("/validate")
     def how() -> Response:
-        text = _HOW.format(
-            here=f"{library.base}validate", base=library.base, limit=limit, rate=library.config.validate_rate
-        )
-        return Response(text, content_type="text/plain; charset=utf-8")
+        if best(request.headers.get("Accept"), ["text/plain", HTML]) == HTML:
+            response = Response(page.empty(), content_type="text/html; charset=utf-8")
+        else:
+            text = _HOW.format(
+                here=f"{library.base}validate", base=library.base, limit=limit, rate=library.config.validate_rate
+            )
+            response = Response(text, content_type="text/plain; charset=utf-8")
+        response.vary.add("Accept")
+        return response
 
     @routes.post("/validate")
     def validate() -> Response:
         caller = address()
-        if wait := rate.wait(caller):
-            raise TooManyRequests(
-                f"one address may ask {library.config.validate_rate} times a minute; try again in {wait} seconds",
-                retry_after=wait,
-            )
-        rate.count(caller)
-        media_type = choose(request.headers.get("Accept"), ["application/json", *RDF_TYPES])
+        wait = rate.wait(caller)
+        too_many = TooManyRequests(
+            f"one address may ask {library.config.validate_rate} times a minute; try again in {wait} seconds",
+            retry_after=wait,
+        )
+        media_type = choose(request.headers.get("Accept"), ["application/json", *RDF_TYPES, HTML])
+        if wait and media_type != HTML:
+            raise too_many
+        if not wait:
+            rate.count(caller)
+        if media_type != HTML:
+            sent = taken()
+            candidates, verdict, relative_to = examined(sent)
+            response = answered(sent, candidates, verdict, relative_to, media_type)
+        else:
+            response = shown(too_many if wait else None)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def taken() -> Sent:
+        """What was sent, as a form or as it is."""
+        if request.mimetype == checking.FORM:
+            return checking.sent_form(limit)
         syntax = sent_syntax()
-        data = sent_body(limit)
-        into = _document_asked_for(library.base)
+        return Sent(sent_body(limit), syntax, None)
+
+    def examined(sent: Sent) -> tuple[list[documents.Document], Verdict, str]:
+        """The documents that were sent, the verdict on them, and against what relative IRIs were resolved."""
+        into = _document_asked_for(library.base, sent.graph)
         relative_to = into or f"{library.base}validate"
-        candidates = library.judges.read(data, syntax, relative_to=relative_to, into=into, limit=limit, guest=True)
+        candidates = library.judges.read(
+            sent.data, sent.syntax, relative_to=relative_to, into=into, limit=limit, guest=True
+        )
         require_sizes(candidates, library.config.document_limit)
-        verdict = library.judge(candidates, partial(library.judges.judge, guest=True))
+        return candidates, library.judge(candidates, partial(library.judges.judge, guest=True)), relative_to
+
+    def shown(refusal: KgError | None) -> Response:
+        """The page, with the verdict or with why there is none; what was sent stays in its form."""
+        sent = None
+        try:
+            sent = taken()
+            if refusal is not None:
+                raise refusal
+            body, status = page.judged(sent, *examined(sent)), 200
+        except KgError as error:
+            status, refusal = status_of(type(error)), error
+            body = page.failed(sent, error, status)
+        response = Response(body, status, content_type="text/html; charset=utf-8")
+        if status in (429, 503) and refusal is not None:
+            response.headers["Retry-After"] = str(refusal.facts.get("retry_after", 5))
+        response.vary.update(["Accept", "Accept-Language"])
+        return response
+
+    def answered(
+        sent: Sent, candidates: list[documents.Document], verdict: Verdict, relative_to: str, media_type: str
+    ) -> Response:
         judged = {report.document: report for report in verdict.reports}
         there = library.journal.digests(candidate.iri for candidate in candidates)
         reports = [*verdict.reports, *(Report(iri, ()) for iri in verdict.unchanged if iri not in judged)]
         if media_type in RDF_TYPES:
-            response = as_rdf(reports, media_type, library.base, 200)
-        else:
-            results = results_of(verdict.reports)
-            add_lines(results, data, library.base, relative_to)
-            response = jsonify(
-                conforms=verdict.conforms,
-                revision=verdict.as_of,
-                documents=[
-                    {
-                        "document": one.iri,
-                        "conforms": one.iri not in judged or judged[one.iri].conforms,
-                        "state": "unchanged"
-                        if one.iri in verdict.unchanged
-                        else "changed"
-                        if one.iri in there
-                        else "new",
-                    }
-                    for one in candidates
-                ],
-                results=results,
-                total=sum(len(report.results) for report in verdict.reports),
-            )
-            response.vary.add("Accept")
-        response.headers["Cache-Control"] = "no-store"
+            return as_rdf(reports, media_type, library.base, 200)
+        results = results_of(verdict.reports)
+        add_lines(results, sent.data, library.base, relative_to)
+        response = jsonify(
+            conforms=verdict.conforms,
+            revision=verdict.as_of,
+            documents=[
+                {
+                    "document": one.iri,
+                    "conforms": one.iri not in judged or judged[one.iri].conforms,
+                    "state": "unchanged" if one.iri in verdict.unchanged else "changed" if one.iri in there else "new",
+                }
+                for one in candidates
+            ],
+            results=results,
+            total=sum(len(report.results) for report in verdict.reports),
+        )
+        response.vary.add("Accept")
         return response
 
     return routes
@@ -185,10 +231,13 @@ def require_sizes(candidates: Iterable[documents.Document], limit: int) -> None:
             raise documents.too_large(len(candidate.content), limit, f"{candidate.iri}, written in full,")
 
 
-def _document_asked_for(base: Base) -> str | None:
-    asked = request.args.getlist("graph")
+def _document_asked_for(base: Base, field: str | None = None) -> str | None:
+    """The document named in the address or, in a form, in its field, where kind and slug will do."""
+    asked = request.args.getlist("graph") or ([field] if field else [])
     if not asked:
         return None
+    if field and asked == [field] and not field.startswith(("http://", "https://")):
+        asked = [base.iri + field.lstrip("/")]
     if len(asked) > 1 or base.document_of(asked[0]) != asked[0]:
         raise RequestError(f"graph is the IRI of one document, such as {base}article/x", parameter="graph")
     return asked[0]
