@@ -24,7 +24,6 @@ from kg.documents import Document
 from kg.engine import NOBODY, Answer, Caller, Engine, Pending, Query
 from kg.engine.embedded import EmbeddedEngine
 from kg.engine.process import Limits
-from kg.engine.remote import RemoteEngine
 from kg.engine.scratch import Scratch
 from kg.errors import (
     EngineUnavailable,
@@ -312,6 +311,8 @@ def open_library(config: Config, *, create: bool, owner: bool, patience: float =
     try:
         engine: Engine
         if config.engine:
+            from kg.engine.remote import RemoteEngine  # brings SPARQLWrapper and rdflib: 0.2 s
+
             engine = RemoteEngine(config, journal, owner=owner, patience=patience)
         else:
             engine = EmbeddedEngine(config, owner=owner, patience=patience)

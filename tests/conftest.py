@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from serving import Server, unused_port
 
-from kg import assets, loading
+from kg import assets
 from kg import config as settings
 from kg.config import Config
-from kg.library import Library, open_library
+from kg.library import Library, open_library, read_file
 
 BASE = "https://kg.example/"
 
@@ -49,9 +49,12 @@ def library(config: Config) -> Iterator[Library]:
 def seeded_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory with the seeds in it, base https://kg.example/, that nobody holds open. Never change it: copy it."""
     directory = tmp_path_factory.mktemp("seeded") / "data"
-    with open_library(settings.read({}, data=directory, base=BASE), create=True, owner=True) as opened:
-        summary = loading.load(opened, assets.files("seeds", "**/*.ttl"), agent="seeds")
-    assert not summary.problems, [line for problem in summary.problems for line in problem.in_words(opened.base)]
+    config = settings.read({}, data=directory, base=BASE)
+    with open_library(config, create=True, owner=True) as opened:
+        opened.accept(
+            (it for path in assets.files("seeds", "**/*.ttl") for it in read_file(path, opened.base, config)),
+            agent="seeds",
+        )
     return directory
 
 
@@ -71,6 +74,19 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         server.wait()
         yield server
+        assert server.stop() == 0, server.output
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with an empty graph, which the tests of one module write to together; its base is its own address."""
+    data, port = tmp_path_factory.mktemp("blank") / "data", unused_port()
+    open_library(settings.read({}, data=data, base=f"http://127.0.0.1:{port}/"), create=True, owner=False).close()
+    server = Server(data, port)
+    try:
+        yield server.wait()
         assert server.stop() == 0, server.output
     finally:
         server.kill()

@@ -25,6 +25,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
+from click.testing import CliRunner
+
+from kg import cli
+
 ROOT = Path(__file__).resolve().parent.parent
 
 T = TypeVar("T")
@@ -245,6 +249,16 @@ def kg(*arguments: str | Path, stdin: str | bytes = b"", cwd: Path | None = None
         check=False,
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def kg_here(*arguments: str | Path, stdin: str | bytes = b"", cwd: Path | None = None, **variables: str) -> Outcome:
+    """The same within this process, where that a command is a process is not the point: in a tenth of the time. Not for `kg serve`."""
+    unset = dict.fromkeys(name for name in os.environ if name.startswith("KG_"))
+    with contextlib.chdir(cwd or Path.cwd()):
+        done = CliRunner(env={**unset, **variables}).invoke(
+            cli.main, list(map(str, arguments)), stdin, prog_name="kg", catch_exceptions=False
+        )
+    return Outcome(done.exit_code, done.stdout, done.stderr)
 
 
 # State

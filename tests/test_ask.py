@@ -16,7 +16,7 @@ import pandas
 import pyoxigraph as ox
 import pytest
 from click.testing import CliRunner, Result
-from serving import Server, kg, unused_port
+from serving import Server, kg_here, unused_port
 
 import kg as package
 from kg import questions
@@ -129,7 +129,7 @@ def test_help_of_a_question_lists_its_parameters_and_columns() -> None:
 
 
 def test_command_as_a_process_ends_clean(data: Path) -> None:
-    outcome = kg("ask", "contested", "--on", "2025-01-01", "--format", "json", "--data", data)
+    outcome = kg_here("ask", "contested", "--on", "2025-01-01", "--format", "json", "--data", data)
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads(outcome.out)["question"] == "contested"
     assert not list(data.glob("spool-*"))

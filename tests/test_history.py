@@ -14,7 +14,7 @@ import pyoxigraph as ox
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import kg
+from serving import kg_here
 
 from kg import documents, history
 from kg.documents import Document
@@ -210,7 +210,7 @@ def test_prefixes_are_those_in_use_and_in_a_fixed_order(book: Journal) -> None:
 def test_the_shell_lists_states_and_shows_what_changed(tmp_path: Path, book: Journal) -> None:
     book.close()
     data = ("--data", tmp_path)
-    table = kg("history", "actor/russia", *data)
+    table = kg_here("history", "actor/russia", *data)
     lines = [line.split("\t") for line in table.out.splitlines()]
     assert lines[0] == ["revision", "time", "change", "agent", "note", "digest"]
     assert [line[:1] + line[2:5] for line in lines[1:]] == [
@@ -219,16 +219,16 @@ def test_the_shell_lists_states_and_shows_what_changed(tmp_path: Path, book: Jou
         ["4", "withdrawn", "cho", ""],
         ["5", "recorded", "dee", ""],
     ]
-    as_json = json.loads(kg("history", RUSSIA, "--format", "json", *data).out)
+    as_json = json.loads(kg_here("history", RUSSIA, "--format", "json", *data).out)
     assert [(state["revision"], state["note"]) for state in as_json][:2] == [(1, ""), (2, "a letter")]
-    changed = kg("diff", "actor/russia", "1", "2", *data)
+    changed = kg_here("diff", "actor/russia", "1", "2", *data)
     assert changed.code == 0
     assert changed.out.splitlines()[2:] == [
         '- <actor/russia> rdfs:label "Rusia"@en .',
         '+ <actor/russia> rdfs:label "Russia"@en .',
     ]
     assert "revision 1, " in changed.out.splitlines()[0]
-    newest = kg("diff", "actor/russia", *data).out.splitlines()
+    newest = kg_here("diff", "actor/russia", *data).out.splitlines()
     assert "withdrawn" in newest[0]
     assert all(line.startswith("+") for line in newest[1:])
 
@@ -244,6 +244,6 @@ def test_what_is_not_there_is_told(
     tmp_path: Path, book: Journal, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     book.close()
-    done = kg(*arguments, "--data", tmp_path)
+    done = kg_here(*arguments, "--data", tmp_path)
     assert (done.code, done.out) == (code, "")
     assert message in done.err

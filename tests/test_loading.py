@@ -397,6 +397,7 @@ def test_a_killed_process_is_an_error_and_what_was_committed_is_kept(
     library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "BATCH", 30)
+    monkeypatch.setattr(loading, "WORTH_PROCESSES", 30)
     paths = generate.write(tmp_path, 120)
     pools: list[loading.Crew] = []
     create = loading.Crew.__init__

@@ -216,6 +216,15 @@ def test_quotations_agree_with_the_text_and_its_offsets(text: str) -> None:
         assert text[start:end] == exact, evidence
 
 
+def test_quotations_agree_with_their_offsets_and_each_other() -> None:
+    """What can be known without the text: each quotation is as long as its span, and where two overlap they say the same."""
+    said: dict[int, str] = {}
+    for evidence, exact, spans in quotations(SEED_ARTICLE):
+        ((start, end),) = spans
+        assert end - start == len(exact), evidence
+        assert [said.setdefault(start + place, letter) for place, letter in enumerate(exact)] == list(exact), evidence
+
+
 def test_digest_is_that_of_the_text(text: str) -> None:
     digest = "sha256:" + hashlib.sha256(text.encode("utf-8")).hexdigest()
     assert values(DOCUMENTS[SEED_ARTICLE], ox.NamedNode(SEED_ARTICLE), EKG + "textDigest") == [digest]

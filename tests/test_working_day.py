@@ -4,7 +4,7 @@ follows from elsewhere ends up with the same graph."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
@@ -13,13 +13,10 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import pyoxigraph as ox
-import pytest
-from serving import Reply, Server, kg, state_of, until, unused_port
+from serving import Reply, Server, kg, state_of, until
 from test_feed import Follower, now
 
-from kg import config as settings
 from kg.journal import Journal
-from kg.library import open_library
 from kg.terms import PREFIXES
 from kg.tokens import Tokens
 from kg.verification import text_digest
@@ -100,24 +97,12 @@ def content(reply: Reply) -> ox.Dataset:
     return found
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With an empty graph."""
-    data, port = tmp_path_factory.mktemp("day") / "data", unused_port()
-    open_library(settings.read({}, data=data, base=f"http://127.0.0.1:{port}/"), create=True, owner=False).close()
-    server = Server(data, port)
-    try:
-        yield server.wait()
-        assert server.stop() == 0, server.output
-    finally:
-        server.kill()
-
-
 def desk(server: Server, name: str, role: str = "writer") -> Desk:
     return Desk(server, Tokens(server.data).create(name, role))
 
 
-def test_a_working_day(server: Server, tmp_path: Path) -> None:
+def test_a_working_day(blank: Server, tmp_path: Path) -> None:
+    server = blank
     ann, ben = desk(server, "Ann"), desk(server, "Ben")
     follower = Follower(server, "application/trig")
 

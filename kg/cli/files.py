@@ -19,8 +19,8 @@ from kg import documents, loading
 from kg.cli.shell import flags, main
 from kg.config import Config
 from kg.errors import RequestError
-from kg.gate import Report, reports_as_json, reports_as_turtle
 from kg.library import open_library
+from kg.report import Report, reports_as_json, reports_as_turtle
 from kg.terms import Base
 
 _FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import urllib.error
-from collections.abc import Iterator
 
 import pytest
 import rdflib
 from rdflib.namespace import RDF, RDFS, SH
 from rdflib.plugins.stores.sparqlstore import SPARQLUpdateStore
-from serving import Server, unused_port
+from serving import Server
 from SPARQLWrapper import POST, POSTDIRECTLY, URLENCODED, SPARQLWrapper
 from SPARQLWrapper.SPARQLExceptions import QueryBadFormed
 
-from kg import config as settings
-from kg.library import open_library
 from kg.tokens import Tokens
 
 # What rdflib uses of its own older names is its to change.
@@ -27,20 +24,8 @@ EKG = rdflib.Namespace("https://w3id.org/ekg/ns#")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """With an empty graph."""
-    data, port = tmp_path_factory.mktemp("written") / "data", unused_port()
-    open_library(settings.read({}, data=data, base=f"http://127.0.0.1:{port}/"), create=True, owner=False).close()
-    server = Server(data, port)
-    try:
-        yield server.wait()
-    finally:
-        server.kill()
-
-
-@pytest.fixture(scope="module")
-def token(server: Server) -> str:
-    return Tokens(server.data).create("notebook", "admin")
+def token(blank: Server) -> str:
+    return Tokens(blank.data).create("notebook", "admin")
 
 
 def store(server: Server, token: str, *, autocommit: bool = True) -> SPARQLUpdateStore:
@@ -53,9 +38,9 @@ def store(server: Server, token: str, *, autocommit: bool = True) -> SPARQLUpdat
     )
 
 
-def test_rdflib_writes_through_its_update_store(server: Server, token: str) -> None:
-    place = rdflib.URIRef(server.url + "place/harbour")
-    opened = store(server, token, autocommit=False)
+def test_rdflib_writes_through_its_update_store(blank: Server, token: str) -> None:
+    place = rdflib.URIRef(blank.url + "place/harbour")
+    opened = store(blank, token, autocommit=False)
     graph = rdflib.Dataset(opened).graph(place)
     graph.add((place, RDF.type, EKG.Place))
     graph.add((place, RDFS.label, rdflib.Literal("Harbour", lang="en")))
@@ -68,12 +53,12 @@ def test_rdflib_writes_through_its_update_store(server: Server, token: str) -> N
     graph.remove((place, RDFS.comment, None))
     graph.update('INSERT { ?s rdfs:comment "in words"@en } WHERE { ?s a ekg:Place }', initNs={"rdfs": RDFS, "ekg": EKG})
     assert set(graph.objects(place, RDFS.comment)) == {rdflib.Literal("in words", lang="en")}
-    assert server.count(f"GRAPH <{place}> {{ ?s ?p ?o }}") == 3
+    assert blank.count(f"GRAPH <{place}> {{ ?s ?p ?o }}") == 3
 
 
-def test_rdflib_tells_why_the_gate_refused(server: Server, token: str) -> None:
-    place = rdflib.URIRef(server.url + "place/nameless")
-    graph = rdflib.Dataset(store(server, token)).graph(place)
+def test_rdflib_tells_why_the_gate_refused(blank: Server, token: str) -> None:
+    place = rdflib.URIRef(blank.url + "place/nameless")
+    graph = rdflib.Dataset(store(blank, token)).graph(place)
     with pytest.raises(urllib.error.HTTPError) as refused:
         graph.add((place, RDF.type, EKG.Place))
     with refused.value as error:  # it takes RDF, as it does from a query, so it gets the SHACL report
@@ -84,29 +69,29 @@ def test_rdflib_tells_why_the_gate_refused(server: Server, token: str) -> None:
     assert report.value(result, SH.resultPath) == RDFS.label
     assert "rdfs:label" in str(report.value(result, SH.resultMessage))
     with pytest.raises(urllib.error.HTTPError) as refused:
-        rdflib.Dataset(store(server, token)).update("CLEAR ALL")
+        rdflib.Dataset(store(blank, token)).update("CLEAR ALL")
     with refused.value as error:
         assert "name each document outright" in json.loads(error.read())["detail"]
     assert len(graph) == 0
 
 
 @pytest.mark.parametrize("form", [URLENCODED, POSTDIRECTLY])
-def test_sparqlwrapper_writes_by_post(server: Server, token: str, form: str) -> None:
+def test_sparqlwrapper_writes_by_post(blank: Server, token: str, form: str) -> None:
     def send(text: str) -> int:
-        client = SPARQLWrapper(server.url + "update")
+        client = SPARQLWrapper(blank.url + "update")
         client.setMethod(POST)
         client.setRequestMethod(form)
         client.addCustomHttpHeader("Authorization", f"Bearer {token}")
         client.setQuery(text)
         return int(client.query().response.status)
 
-    iri = f"{server.url}place/{form}"
+    iri = f"{blank.url}place/{form}"
     prefixes = f"PREFIX ekg: <{EKG}> PREFIX rdfs: <{RDFS}>"
     assert (
         send(f"{prefixes} INSERT DATA {{ GRAPH <{iri}> {{ <{iri}> a ekg:Place ; rdfs:label 'by post'@en }} }}") == 204
     )
-    assert server.count(f"GRAPH <{iri}> {{ ?s ?p ?o }}") == 2
+    assert blank.count(f"GRAPH <{iri}> {{ ?s ?p ?o }}") == 2
     with pytest.raises(QueryBadFormed, match="every triple belongs"):
         send("DELETE WHERE { ?s ?p ?o }")
     assert send(f"DROP GRAPH <{iri}>") == 204
-    assert server.count(f"GRAPH <{iri}> {{ ?s ?p ?o }}") == 0
+    assert blank.count(f"GRAPH <{iri}> {{ ?s ?p ?o }}") == 0

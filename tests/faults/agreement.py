@@ -14,7 +14,7 @@ from serving import Server, until
 
 from kg.documents import Document
 from kg.engine import Query
-from kg.engine.embedded import differences
+from kg.engine.snapshots import differences
 from kg.journal import Journal
 from kg.library import Library
 from kg.verification import verify_journal

@@ -12,7 +12,7 @@ from pathlib import Path
 import generate
 import pytest
 from agreement import Truth
-from serving import Server, kg, until
+from serving import Server, kg, kg_here, until
 
 from kg.config import Config
 from kg.library import open_library
@@ -27,10 +27,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("original")
     for number, batch in enumerate(("a", "b", "c")):
         generate.write(root / batch, 8, prefix=batch, seed=number)
-        made = kg("load", root / batch, "--data", root / "data", "--base", "https://kg.example/")
+        made = kg_here("load", root / batch, "--data", root / "data", "--base", "https://kg.example/")
         assert made.code == 0, made.err
     changed = generate.place("a-place-1", label="Renamed").write(root / "d")
-    assert kg("load", changed, "--data", root / "data").code == 0
+    assert kg_here("load", changed, "--data", root / "data").code == 0
     return root / "data"
 
 

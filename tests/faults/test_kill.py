@@ -32,7 +32,7 @@ from kg.tokens import Tokens
 Serve = Callable[..., Server]
 
 #: `kg load` with batches small enough for many to be cut through.
-_LOAD = "from kg import cli, loading; loading.BATCH = {batch}; cli.main()"
+_LOAD = "from kg import cli, loading; loading.BATCH, loading.WORTH_PROCESSES = {batch}, 24; cli.main()"
 _COMMITTED = re.compile(r"committed revision (\d+) \((\d+) documents\)")
 
 
