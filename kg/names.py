@@ -37,6 +37,15 @@ class Match:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """What the articles are from: how many outlets are known, and the first and last day of publication (empty where none is)."""
+
+    outlets: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
 class Label:
     """What something is called, and in which language; none where it has no label and is called by the end of its address."""
 
@@ -125,6 +134,20 @@ class Names:
                 )
                 found.update({document: json.loads(facts) for document, facts in rows})
         return found
+
+    def coverage(self) -> Coverage:
+        """What the articles are from, those that are retracted included."""
+        with self._register.reading() as connection:
+            days = connection.execute(
+                "SELECT min(day), max(day) FROM"
+                " (SELECT substr(json_extract(facts, '$.published'), 1, 10) AS day FROM entry WHERE id BETWEEN ? AND ?)",
+                numbers("article"),
+            ).fetchone()
+            outlets = connection.execute(
+                "SELECT count(DISTINCT value) FROM entry, json_each(facts, '$.outlets') WHERE entry.id BETWEEN ? AND ?",
+                numbers("article"),
+            ).fetchone()
+        return Coverage(int(outlets[0]), days[0] or "", days[1] or "")
 
     def _by_address(self, text: str, kinds: Sequence[str]) -> str | None:
         kind, colon, rest = text.partition(":")

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from kg import documents, questions, tables
 from kg.asking import Desk
 from kg.errors import AmbiguousName, InvalidParameter, KgError, NotFound, SnapshotGone, UnknownName
 from kg.library import Library, open_library
-from kg.names import Names, fold
+from kg.names import Label, Names
 from kg.questions import catalogue
+from kg.register import Register, fold
 from kg.tables import Column, Table
 from kg.terms import XSD, Base
 
@@ -63,6 +65,10 @@ def actor(slug: str, *labels: str) -> documents.Document:
     prefixes = "@prefix ekg: <https://w3id.org/ekg/ns#> . @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> . "
     (found,) = documents.parse((prefixes + text).encode(), documents.TURTLE, Base(BASE), limit=2**20)
     return found
+
+
+def names_of(library: Library) -> Names:
+    return Names(Register(library.journal, library.config.data / "register.sqlite"))
 
 
 # Names
@@ -125,7 +131,7 @@ def test_unknown_name_is_refused_with_near_ones(desk: Desk, text: str, why: str)
 
 
 def test_names_follow_the_journal(library: Library) -> None:
-    names = Names(library.journal, library.config.data / "names.sqlite")
+    names = names_of(library)
     with pytest.raises(UnknownName):
         names.resolve("Ruritania", ["actor"])
     library.accept([actor("ruritania", '"Ruritania"@en')], agent="t")
@@ -144,19 +150,51 @@ def test_names_are_collected_anew_where_their_file_is_lost_damaged_or_of_another
     library: Library, tmp_path: Path
 ) -> None:
     library.accept([actor("ruritania", '"Ruritania"@en')], agent="t")
-    path = library.config.data / "names.sqlite"
-    Names(library.journal, path).resolve("Ruritania", ["actor"])
-    for wal in path.parent.glob("names.sqlite-*"):
+    path = library.config.data / "register.sqlite"
+    names_of(library).resolve("Ruritania", ["actor"])
+    for wal in path.parent.glob("register.sqlite-*"):
         wal.unlink()
     path.write_bytes(b"this is no database, " * 500)
-    assert Names(library.journal, path).resolve("Ruritania", ["actor"])
+    assert names_of(library).resolve("Ruritania", ["actor"])
     other = configuration.read({}, data=tmp_path / "other", base=BASE, query_processes=1)
     with open_library(other, create=True, owner=True) as elsewhere:
         elsewhere.accept([actor("syldavia", '"Syldavia"@en')], agent="t")
-        names = Names(elsewhere.journal, path)
+        names = Names(Register(elsewhere.journal, path))
         assert names.resolve("syldavia", ["actor"])
         with pytest.raises(UnknownName):
             names.resolve("Ruritania", ["actor"])
+
+
+def test_labels_are_those_of_the_reader_s_languages_then_english_then_any(library: Library) -> None:
+    names = names_of(library)
+    west, east, nobody = BASE + "actor/zubrowka", BASE + "actor/graustark", BASE + "actor/nobody-here"
+    library.accept([actor("zubrowka", '"Zubrowka"@en', '"Zubrówka"@pl', '"Zubrowka"@de-AT')], agent="t")
+    library.accept([actor("graustark", '"Грауштарк"@uk', '"Graustark"@fr')], agent="t")
+    assert names.labels([west], ["pl", "en"]) == {west: Label("Zubrówka", "pl")}
+    assert names.labels([west], ["de", "en"]) == {west: Label("Zubrowka", "de-at")}
+    assert names.labels([west], ["ko", "en"]) == {west: Label("Zubrowka", "en")}
+    many = [f"{BASE}actor/none-{number}" for number in range(2_000)]
+    found = names.labels([west, nobody, *many, east, west], ["ko", "uk", "en"])
+    assert found[east] == Label("Грауштарк", "uk")
+    assert found[nobody] == Label("nobody-here", None)
+    assert list(found) == [west, nobody, *many, east]
+    assert names.labels([]) == {}
+
+
+def test_another_name_is_never_shown_before_a_label(desk: Desk) -> None:
+    kursk = BASE + "place/kursk-region"
+    assert desk.names.labels([kursk], ["en"]) == {kursk: Label("Kursk region", "en")}
+    assert desk.names.labels([kursk], ["uk", "en"]) == {kursk: Label("Курська область", "uk")}
+
+
+def test_register_of_another_layout_is_made_anew(library: Library) -> None:
+    library.accept([actor("ruritania", '"Ruritania"@en', '"Рутенія"@uk')], agent="t")
+    names_of(library).label(BASE + "actor/ruritania")
+    connection = sqlite3.connect(library.config.data / "register.sqlite")
+    connection.executescript("UPDATE layout SET text = 'of old'; DROP TABLE name; CREATE TABLE name (kind TEXT)")
+    connection.close()
+    found = names_of(library).labels([BASE + "actor/ruritania"], ["uk"])
+    assert found == {BASE + "actor/ruritania": Label("Рутенія", "uk")}
 
 
 def test_labels_are_compared_without_case_composition_and_spaces() -> None:

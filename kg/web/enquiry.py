@@ -7,6 +7,7 @@ that cannot be answered just now costs the page that part only, which says so.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -17,12 +18,14 @@ from kg.engine import NOBODY, Caller
 from kg.errors import InvalidParameter, KgError
 from kg.questions import Question
 from kg.tables import Table, Value
-from kg.web.answers import Answer, answer
 
 log = logging.getLogger("kg.web")
 
 #: Rows of one answer that a page shows; the question's own page shows more.
 ROWS = 100
+
+#: Seconds after which a page asks nothing more and does without the rest.
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,6 @@ class Finding:
     address: str
     query: str
     table: Table | None
-    answer: Answer | None
     problem: str | None
 
     @property
@@ -64,21 +66,26 @@ class Enquiry:
         self.revision: int | None = None
         self.whole = True
         self._caller = caller
+        self._until = time.monotonic() + _PATIENCE
 
     def ask(self, name: str, most: int = ROWS, **parameters: str | None) -> Finding:
-        """The answer to a question of the catalogue, at most so many rows, at the revision of the page's other answers.
+        """The answer to a question of the catalogue, at most so many rows, at the revision of the page's other answers; of all days
+        with an `asof` that is empty.
 
         Raises `InvalidParameter` for a value that the question does not take, which only `asof` can be.
         """
         question = questions.find(name)
-        given = {key: value for key, value in parameters.items() if value is not None}
         if self.asof is not None and "asof" in question.parameters:
-            given["asof"] = self.asof
+            parameters.setdefault("asof", self.asof)
+        given = {key: value for key, value in parameters.items() if value}
         address, query = f"questions/{question.id}", f"?{urlencode(given)}" if given else ""
         asked = {key: [value] for key, value in given.items()} | {"limit": [str(most)]}
-        if self.revision is not None:
+        if self.revision:  # an empty graph has none that could be asked for
             asked["revision"] = [str(self.revision)]
         wish = self.desk.understand(question, asked)
+        if time.monotonic() > self._until:
+            self.whole = False
+            return Finding(question, address, query, None, "the rest of the page took too long")
         try:
             table = self.desk.ask(wish, self._caller)
         except InvalidParameter:
@@ -86,6 +93,6 @@ class Enquiry:
         except KgError as error:
             log.warning("a page goes without %s: %s", question.id, error.detail)
             self.whole = False
-            return Finding(question, address, query, None, None, error.detail)
+            return Finding(question, address, query, None, error.detail)
         self.revision = table.revision
-        return Finding(question, address, query, table, answer(self.desk, table, self.languages, most), None)
+        return Finding(question, address, query, table, None)

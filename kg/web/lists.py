@@ -6,18 +6,22 @@ Hides paging. Promises that a page costs the same however many documents there a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pyoxigraph as ox
 from flask import Blueprint, Response, render_template, request
 
 from kg import documents
+from kg.asking import Desk
 from kg.errors import NotFound, RequestError
 from kg.journal import Title
 from kg.library import Library
+from kg.names import Label
 from kg.terms import KINDS, PREFIXES, RDF_TYPE, RDFS_LABEL, XSD, Base
-from kg.web.negotiation import HTML, RDF_TYPES, choose
+from kg.web.negotiation import HTML, RDF_TYPES, choose, languages
 from kg.web.pages import KIND_NAMES
+from kg.web.searching import Lines
 
 _KINDS = f"any({', '.join(KINDS)})"
 _PAGE = 100
@@ -32,7 +36,7 @@ _TREE = "https://w3id.org/tree#"
 _TYPES = {kind: suffix for kind, suffix in RDF_TYPES.items() if suffix not in ("trig", "nq")}
 
 
-def blueprint(library: Library) -> Blueprint:
+def blueprint(library: Library, desk: Desk) -> Blueprint:
     """The routes `/{kind}/`."""
     routes = Blueprint("lists", __name__)
     base = library.base
@@ -57,7 +61,11 @@ def blueprint(library: Library) -> Blueprint:
             page = render_template(
                 "list.html",
                 kind=kind,
-                items=[(item.document.removeprefix(base.iri), item.label, item.language) for item in items],
+                items=_lines(desk, kind, items, languages(request.headers.get("Accept-Language"))),
+                ld_items=[
+                    {"@type": "ListItem", "position": skip + place, "name": item.label, "url": item.document}
+                    for place, item in enumerate(items, 1)
+                ],
                 total=total,
                 skip=skip,
                 number=number,
@@ -78,10 +86,35 @@ def blueprint(library: Library) -> Blueprint:
         response.headers["Link"] = ", ".join(links)
         response.headers["KG-Revision"] = str(revision)  # with which the answer is kept until the next
         response.headers["Cache-Control"] = "public, no-cache"
-        response.vary.add("Accept")
+        response.vary.update(["Accept", "Accept-Language"] if media_type == HTML else ["Accept"])
         return response
 
     return routes
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A document in a list: its name in the reader's language, the one by which it is sorted where that is another, and what it is."""
+
+    path: str
+    label: Label
+    sorted_by: Label | None
+    line: list[Label]
+    retracted: bool
+
+
+def _lines(desk: Desk, kind: str, items: Sequence[Title], spoken: Sequence[str]) -> list[_Line]:
+    base = desk.library.base
+    labels = desk.names.labels([item.document for item in items], spoken)
+    facts = desk.names.facts(item.document for item in items)
+    lines = Lines(desk, ((item.document, facts.get(item.document, {})) for item in items), spoken)
+    found = []
+    for item in items:
+        label, known = labels[item.document], facts.get(item.document, {})
+        other = Label(item.label, item.language or None) if label.text != item.label else None
+        told = lines.of(kind, item.document, known)
+        found.append(_Line(item.document.removeprefix(base.iri), label, other, told, bool(known.get("retracted"))))
+    return found
 
 
 def _order_asked() -> str:
