@@ -20,7 +20,7 @@ import pyoxigraph as ox
 
 from kg import documents
 from kg.documents import Document
-from kg.engine.embedded import lock, process_is_alive
+from kg.engine.index import lock, process_is_alive
 from kg.errors import RequestError, StorageError
 from kg.journal import Journal, Revision, synchronise, unpack
 from kg.terms import Base

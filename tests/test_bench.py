@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import generate
 import pyoxigraph as ox
 import pytest
+from serving import environment, until
 
 ROOT = Path(__file__).resolve().parent.parent
 QUERIES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "tests/bench/queries").glob("*.rq"))}
@@ -50,6 +52,31 @@ def test_every_row_has_a_value_of_ours_and_held_targets_their_verdict(rows: list
         assert re.fullmatch(r"[\d,.]+ (requests/s|ms|s|MiB)", cells[2]), cells
         if cells[4] and cells[5]:
             assert cells[6] in ("reached", "**not reached**"), cells
+
+
+_STARTS_ONE = """
+import sys, time
+from pathlib import Path
+from tests.bench.servers import Server
+code = "import http.server as h, sys; h.HTTPServer(('127.0.0.1', int(sys.argv[1])), h.SimpleHTTPRequestHandler).serve_forever()"
+server = Server("any", "/", lambda port: [sys.executable, "-c", code, str(port)], Path(sys.argv[1]))
+server.start()
+print(server._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_what_it_started_ends_with_it_however_that_ends(tmp_path: Path, sign: signal.Signals) -> None:
+    command = [sys.executable, "-c", _STARTS_ONE, str(tmp_path / "log")]
+    bench = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment())
+    assert bench.stdout is not None
+    server = Path("/proc", bench.stdout.readline().strip())
+    assert server.exists()
+    bench.send_signal(sign)
+    bench.wait()
+    bench.stdout.close()
+    until(lambda: not server.exists() or "zombie" in (server / "status").read_text(), "the server ends", 10)
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import gzip
+from urllib.parse import parse_qsl, quote
 
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kg.web.cache import Cache, Kept, canonical, coding_for, compress, matches, worth_compressing
+from kg.web.cache import (
+    Cache,
+    Kept,
+    canonical,
+    coding_for,
+    compress,
+    matches,
+    parameters,
+    worth_compressing,
+)
 
 
 def kept(size: int, etag: str = '"x"') -> Kept:
@@ -56,7 +66,7 @@ def test_the_least_recently_used_goes_first() -> None:
     cache = Cache(20_000)
     cache.find((1,), "start")
     for name in range(12):
-        cache.keep((1,), name, kept(700))
+        cache.keep((1,), name, kept(400))
         assert cache.find((1,), 0) is not None, "asked for all the time"
     assert cache.find((1,), 1) is None
 
@@ -105,3 +115,13 @@ def test_what_is_small_or_packed_already_is_left_alone() -> None:
 )
 def test_entity_tags_compare_weakly(header: str, found: bool) -> None:
     assert matches(header, '"a"') is found
+
+
+@given(
+    st.one_of(
+        st.text("ab=&%+;04dDAcé \n_#", max_size=30),
+        st.text(max_size=20).map(lambda text: f"q={quote(text)}&{quote(text)}"),
+    )
+)
+def test_parameters_are_those_of_any_form(query: str) -> None:
+    assert parameters(query) == tuple(parse_qsl(query, keep_blank_values=True))

@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -244,6 +244,7 @@ class _Proto:
 class _Scope:
     proto, http_version, scheme, path = "http", "1.1", "http", "/sparql"
     client, server, authority = "127.0.0.1:1", "127.0.0.1:2", None
+    raw = b""
 
     def __init__(self, method: str, query: str = "") -> None:
         self.method = method
@@ -326,6 +327,84 @@ def test_the_revision_is_read_after_who_asks_has_come_and_once_for_all_who_have(
     written = 2
     loop.run_until_complete(ask_together(connections[4:]))
     assert [connection.sent for connection in connections] == [b"1"] * 4 + [b"2"] * 2
+
+
+def test_what_came_just_so_before_is_answered_without_being_read_again(loop: asyncio.AbstractEventLoop) -> None:
+    answered: list[int] = []
+    written = 1
+    front = Front(
+        _Application("public, no-cache"),
+        lambda: (written,),
+        Cache(100_000),
+        lambda method, status, seconds: answered.append(status),
+        threads=4,
+        body_limit=10,
+        base=_BASE,
+    )
+
+    def ask(raw: bytes, method: str = "GET", **fields: str) -> _Proto:
+        proto, scope = _Proto(), _Scope(method, "query=x")
+        scope.raw = raw
+        scope.headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        loop.run_until_complete(front.__rsgi__(scope, proto))
+        return proto
+
+    async def recall(raw: bytes) -> Sequence[bytes] | None:
+        return front.recall(raw)
+
+    def recalled(raw: bytes) -> bytes | None:
+        parts = loop.run_until_complete(recall(raw))
+        return None if parts is None else b"".join(parts)
+
+    assert recalled(b"get") is None
+    ask(b"get")
+    assert recalled(b"get") is None, "nobody has asked again"
+    first = ask(b"get")
+    again = recalled(b"get")
+    assert again is not None
+    head, _, body = again.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert (lines[0], body) == ("HTTP/1.1 200 OK", first.sent)
+    assert sorted(lines[2:]) == sorted(f"{name}: {value}" for name, value in first.headers)
+    assert lines[1].startswith("date: ")
+
+    etag = dict(first.headers)["etag"]
+    ask(b"head", "HEAD")
+    ask(b"conditional", if_none_match=etag)
+    assert recalled(b"head") == (again[: -len(body)])
+    unchanged = recalled(b"conditional")
+    assert unchanged is not None
+    assert unchanged.startswith(b"HTTP/1.1 304 ")
+    assert unchanged.endswith(b"\r\n\r\n")
+    assert b"content-length" not in unchanged
+    assert answered[-2:] == [200, 304]
+
+    written = 2
+    assert recalled(b"get") is None, "a write was acknowledged"
+    ask(b"get")
+    ask(b"get")
+    newer = recalled(b"get")
+    assert newer is not None
+    assert newer.endswith(b"2")
+
+
+def test_what_is_remembered_of_requests_is_bounded(loop: asyncio.AbstractEventLoop) -> None:
+    front = _front(_Application("public, no-cache"))
+    for raw in [b"first", *(b"%d" % number for number in range(2_048)), b"x" * 5_000]:
+        scope = _Scope("GET", "query=x")
+        scope.raw = raw
+        loop.run_until_complete(front.__rsgi__(scope, _Proto()))
+    assert len(front._meanings) == 2_048
+    assert b"x" * 5_000 not in front._meanings
+    assert b"2047" in front._meanings
+
+
+def test_a_post_without_a_body_is_not_the_same_as_a_get(loop: asyncio.AbstractEventLoop) -> None:
+    application = _Application("public, no-cache")
+    front = _front(application)
+    for method in ("GET", "POST"):
+        loop.run_until_complete(front.__rsgi__(_Scope(method, "query=x"), _Proto()))
+    assert application.calls == 2
 
 
 _PLAIN = "SELECT ?s { ?s a ekg:Person } ORDER BY ?s"

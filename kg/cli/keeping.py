@@ -16,7 +16,7 @@ import click
 from kg import safekeeping
 from kg.cli.shell import flags, main
 from kg.config import Config
-from kg.engine.embedded import Snapshots, differences
+from kg.engine.snapshots import Snapshots, differences
 from kg.errors import MalformedDocument, NotFound, RequestError, StorageError
 from kg.journal import Journal
 from kg.library import open_library

@@ -1,14 +1,17 @@
 """`kg serve`.
 
-Hides the HTTP server and its processes. Promises that an empty directory is filled with the seeds whole or not at all, and that a
-server told to end finishes what runs.
+Hides the process that serves: it is started here, ended here, and replaced where it ends by itself. Promises that an empty directory is
+filled with the seeds whole or not at all, that a server told to end finishes what runs, and that meanwhile nobody else has its port.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import socket
 import sys
+import time
 
 import click
 
@@ -21,17 +24,23 @@ from kg.library import open_library
 from kg.terms import Base
 
 #: Seconds beyond the limit of a query within which a server that was told to end has ended.
-_FAREWELL = 3
+_FAREWELL = 3.0
+
+#: How the web process ends where another one would fare no better.
+_CANNOT_SERVE = 2
+
+#: Seconds between the starts of two web processes: one that cannot live is not started as fast as it dies.
+_RESPAWN = 1.0
+
+#: Connections that wait while no web process is there.
+_BACKLOG = 1_024
 
 
 @main.command()
 @flags()
 def serve(settings: Config) -> None:
     """Serve the graph in a data directory; an empty one is filled with the seeds first."""
-    from granian import Granian
-    from granian.constants import Interfaces, Loops
-
-    address = _free_address(settings)
+    listening = _listen(settings)
     # Commands hold the index for moments; who holds it for longer is another server.
     with open_library(settings, create=True, owner=True, patience=3) as library:
         base = library.base
@@ -47,47 +56,72 @@ def serve(settings: Config) -> None:
             tell(summary, base)
     os.environ.update(config.as_environment(settings))
     os.environ["KG_DATA"] = str(settings.data.resolve())
-    import multiprocessing
-
-    multiprocessing.set_start_method(
-        "spawn", force=True
-    )  # a fork would inherit the store's threads in an unknown state
-    server = Granian(
-        "kg.web.process:application",
-        address=address,
-        port=settings.port,
-        interface=Interfaces.RSGI,
-        loop=Loops.uvloop,
-        factory=True,
-        workers=1,
-        websockets=False,
-        log_enabled=False,
-        respawn_failed_workers=True,
-        workers_kill_timeout=int(settings.query_timeout) + _FAREWELL,  # what runs is finished first
-    )
-
-    def ready() -> None:
-        _greet(settings, base)
-
-    server.on_startup(ready)
-    server.serve()
+    _greet(settings, base)
+    sys.exit(_keep_serving(listening, settings.query_timeout))
 
 
-def _free_address(settings: Config) -> str:
-    """The address to listen on, as numbers; names are looked up. Raises `ConfigurationError` where it cannot be had."""
+def _keep_serving(listening: socket.socket, patience: float) -> int:
+    """Have a web process serve, and another one whenever it ends, until a signal; the exit code. What runs then has so many seconds."""
+    told: list[float] = []
+    # A fork would inherit the store's threads in an unknown state.
+    spawn = multiprocessing.get_context("spawn")
+
+    def end(*_: object) -> None:
+        if not told:
+            told.append(time.monotonic())
+            listening.close()
+            for child in multiprocessing.active_children():
+                child.terminate()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    while not told:
+        begun = time.monotonic()
+        web = spawn.Process(target=_serve, args=(listening, patience), name="web")
+        web.start()
+        if told:
+            web.terminate()
+        while web.is_alive():
+            web.join(1.0)
+            if told and time.monotonic() - told[0] > patience + _FAREWELL:
+                web.kill()
+        if told:
+            break
+        if web.exitcode == _CANNOT_SERVE:
+            return _CANNOT_SERVE
+        click.echo(f"kg: the web process ended with code {web.exitcode}; another is started", err=True)
+        while not told and time.monotonic() < begun + _RESPAWN:
+            time.sleep(0.05)
+    return 0
+
+
+def _serve(listening: socket.socket, patience: float) -> None:
+    """What the web process does."""
+    from kg.web import process  # a third of a second that the process which only keeps it has no use for
+
+    sys.exit(0 if process.run(listening, patience) else _CANNOT_SERVE)
+
+
+def _listen(settings: Config) -> socket.socket:
+    """What listens on the address, of which the name is looked up. Raises `ConfigurationError` where it cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except OSError:
+            listening.close()
+            raise
     except OSError as error:
         raise ConfigurationError(
             f"cannot listen on {settings.bind}: {error.strerror}; choose another with --bind, such as --bind 127.0.0.1:8001",
             setting="KG_BIND",
         ) from None
-    return str(address[0])
+    return listening
 
 
 def _greet(settings: Config, base: Base) -> None:

@@ -19,6 +19,7 @@ from typing import IO, Any
 import pyoxigraph as ox
 
 from kg.child import STARTED, begin, frame, next_header, write
+from kg.engine import Query
 from kg.terms import PREFIXES
 
 #: Up to this many bytes an answer travels through the pipe; above, through a file.
@@ -93,7 +94,7 @@ def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: Sink) -> dict[s
             "default_graph": [ox.NamedNode(iri) for iri in request["default_graphs"]],
             "named_graphs": [ox.NamedNode(iri) for iri in request["named_graphs"]],
         }
-    result = store.query(request["text"], base_iri=request["base"], prefixes=request["prefixes"], **graphs)
+    result, supplied = _asked(store, request, graphs)
     if isinstance(result, ox.QueryTriples):
         kind, wanted = "triples", request["triples"]
     else:
@@ -106,7 +107,24 @@ def _evaluate(store: ox.Store, request: Mapping[str, Any], sink: Sink) -> dict[s
     else:
         result.serialize(sink, format=SOLUTIONS[wanted])  # type: ignore[arg-type]
     sink.flush()
-    return {"kind": kind, "format": wanted, "length": sink.length}
+    return {"kind": kind, "format": wanted, "length": sink.length, "prefixes": [*supplied]}
+
+
+def _asked(
+    store: ox.Store, request: Mapping[str, Any], graphs: Mapping[str, Any]
+) -> tuple[ox.QuerySolutions | ox.QueryBoolean | ox.QueryTriples, Mapping[str, str]]:
+    """What the query finds, and the prefixes that had to be supplied. Without any given in the request, they are looked for only if
+    the text cannot be read as it is: reading it for them costs as much as a look-up."""
+    text, base, given = request["text"], request["base"], request["prefixes"]
+    if given is not None:
+        return store.query(text, base_iri=base, prefixes=given, **graphs), given
+    try:
+        return store.query(text, base_iri=base, **graphs), {}
+    except SyntaxError:
+        supplied = Query(text, base).supplied_prefixes()
+        if not supplied:
+            raise
+        return store.query(text, base_iri=base, prefixes=supplied, **graphs), supplied
 
 
 def _rewrite(request: Mapping[str, Any], sink: Sink) -> dict[str, Any]:

@@ -60,10 +60,13 @@ class Federation:
         """The query as the engine may have it, for the time of a `with` block. Raises `ServiceRefused`, naming the endpoint
         where there is one; and `MalformedQuery` for a name without a prefix, where it has to be replaced."""
         text = query.text
-        words = lexis.words(text) if _WORTH_READING.search(text) else frozenset[str]()
+        # What an expression finds whatever the case stands in lower case too, and finding that takes a tenth of the time.
+        lowered = text.lower()
+        worth_reading = ("load" in lowered or "\\u" in lowered) and _WORTH_READING.search(text)
+        words = lexis.words(text) if worth_reading else frozenset[str]()
         if "LOAD" in words:
             raise ServiceRefused("LOAD would make this service send requests elsewhere; it is not available here")
-        if not _LETTERS.search(text):
+        if "service" not in lowered or not _LETTERS.search(text):
             if "SERVICE" in words:
                 raise ServiceRefused(
                     "SERVICE would make this service send requests elsewhere; it is refused in escapes"

@@ -41,10 +41,10 @@ from kg.config import Config
 from kg.documents import Document
 from kg.engine import NOBODY, Answer, Caller, Kind, Query
 from kg.engine.deriver import Deriver, DerivingFailed, Difference, changed_by
-from kg.engine.embedded import FOLLOWED_BY_RULES, RULES_AGAIN, lock, remove_orphans
 from kg.engine.evaluator import SOLUTIONS, TRIPLES, Sink, TooLarge, not_acceptable
 from kg.engine.exchange import Exchange, Refusal, Response, opener
 from kg.engine.federation import Federation
+from kg.engine.index import FOLLOWED_BY_RULES, RULES_AGAIN, lock, remove_orphans
 from kg.engine.process import Limits, error_of
 from kg.engine.standard import dataset, require_standard
 from kg.engine.turns import Turns
@@ -551,7 +551,7 @@ def _copy(journal: Journal, revision: int, path: Path) -> None:
             ox.Quad(t.subject, t.predicate, t.object, ox.NamedNode(document.iri))
             for document in some
             for t in document.triples
-            if t.predicate.value in read
+            if rules.read_as(t) in read
         )
     store.flush()
 

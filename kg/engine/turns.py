@@ -43,15 +43,17 @@ class _Line:
 
     def __init__(self) -> None:
         self._of: OrderedDict[str, deque[Turn]] = OrderedDict()
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(len(turns) for turns in self._of.values())
+        return self._count
 
     def count(self, caller: str) -> int:
         return len(self._of.get(caller, ()))
 
     def add(self, caller: str, turn: Turn, *, first: bool) -> None:
         turns = self._of.setdefault(caller, deque())
+        self._count += 1
         if first:
             turns.appendleft(turn)
         else:
@@ -60,6 +62,7 @@ class _Line:
     def next(self) -> Turn:
         caller, turns = next(iter(self._of.items()))
         turn = turns.popleft()
+        self._count -= 1
         del self._of[caller]
         if turns:
             self._of[caller] = turns  # to the end of the round
@@ -69,6 +72,7 @@ class _Line:
         turns = self._of.get(caller)
         if turns is not None and turn in turns:
             turns.remove(turn)
+            self._count -= 1
             if not turns:
                 del self._of[caller]
 
@@ -101,6 +105,10 @@ class Turns:
             again = slow is not None
             turn = Turn(self._was_slow.get(hash(text), False) if slow is None else slow)
             line = self._line(turn)
+            if not turn.slow and self._running < self._places and not len(self._quick) and not len(self._slow):
+                self._running += 1  # what `_grant` would come to
+                turn.placed = True
+                return turn
             if not again:
                 waiting, own = len(self._quick) + len(self._slow), line.count(caller.address)
                 if waiting >= self._queue or own >= max(1, self._queue // 2):

@@ -160,7 +160,8 @@ class Evaluation:
                     "snapshot": str(snapshot),
                     "text": self._admitted.text,
                     "base": query.base,
-                    "prefixes": query.supplied_prefixes(),
+                    # Where a text was changed, its prefixes are those of the one that was written.
+                    "prefixes": None if self._admitted.text == query.text else query.supplied_prefixes(),
                     # Oxigraph lets the union win over FROM without a word, so it is only asked for where the query names no dataset.
                     "union": not lexis.words_among(query.text, _FROM),
                     "default_graphs": query.default_graphs,
@@ -265,8 +266,8 @@ class Evaluation:
 
     def _answer_of(self, reply: Reply) -> Answer:
         header, body = reply
-        prefixes = tuple(self._query.supplied_prefixes())
-        return Answer(header["kind"], header["format"], self._revision, header["length"], body, prefixes)
+        kind, form, prefixes = header["kind"], header["format"], tuple(header["prefixes"])
+        return Answer(kind, form, self._revision, header["length"], body, prefixes)
 
 
 _FROM = frozenset({"FROM"})

@@ -1,23 +1,29 @@
-"""The web process: what the HTTP server calls to get the application.
+"""The web process: the application, its connections, and their end.
 
-Started by `kg serve`, from settings in the environment. Ends when the process that started it does, however that ends, so that
+Started by `kg serve`, with settings in the environment. Ends when the process that started it does, however that ends, so that
 nothing holds the data directory or the port when the server has been killed.
 """
 
 from __future__ import annotations
 
-import atexit
+import asyncio
+import gc
 import logging
-import os
 import signal
+import socket
 import sys
+import threading
+import time
+
+import uvloop
 
 from kg import config
+from kg.asking import Desk
 from kg.child import end_with_parent
 from kg.engine import Query
 from kg.errors import EngineUnavailable, KgError
-from kg.library import open_library
-from kg.web import create_app, feed
+from kg.library import Library, open_library
+from kg.web import connection, create_app, feed
 from kg.web.authority import Authority
 from kg.web.cache import Cache
 from kg.web.front import Front
@@ -25,25 +31,59 @@ from kg.web.operations import Metrics
 from kg.web.sparql import Shortcut
 
 
-def application() -> Front:
-    """The service on the data directory of the environment's settings."""
+def run(listening: socket.socket, patience: float) -> bool:
+    """Serve the data directory of the environment's settings until SIGTERM, and then what runs for so many seconds at the most;
+    whether it could be served."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the process that started this one
     _log_to_stderr()
     end_with_parent()
     try:
-        settings = config.read()
-        library = open_library(settings, create=False, owner=True)
-        try:
-            library.settle(wait=3600)
-            library.answer(Query("ASK {}"))  # so that the first to ask waits for no process to start
-        except EngineUnavailable as error:
-            # Documents are served from the journal, and written to it, until the engine is back.
-            logging.getLogger("kg.web").warning("%s", error.detail)
+        library = open_library(config.read(), create=False, owner=True)
+        with library:
+            try:
+                library.settle(wait=3600)
+                library.answer(Query("ASK {}"))  # so that the first to ask waits for no process to start
+            except EngineUnavailable as error:
+                # Documents are served from the journal, and written to it, until the engine is back.
+                logging.getLogger("kg.web").warning("%s", error.detail)
+            library.start_following()
+            threading.Thread(target=_collect_names, args=(library,), name="names", daemon=True).start()
+            front = _front(library, _RequestLog())
+            # What is there now stays: there is no use in looking through all of it, and none in looking after every few requests for
+            # cycles that they do not leave. Measured: 4 % of a look-up.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(20_000, 20, 20)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_serve(front, listening, patience))
+            front.close()
     except KgError as error:
         sys.stderr.write(f"kg: {error.detail}\n")
-        os.kill(os.getppid(), signal.SIGTERM)
-        raise
-    library.start_following()
-    atexit.register(library.close)
+        return False
+    return True
+
+
+def _collect_names(library: Library) -> None:
+    """Bring the register up to the journal, which after a load of many documents takes a while, before somebody waits for it."""
+    try:
+        Desk(library).names.coverage()
+    except KgError as error:
+        logging.getLogger("kg.web").warning("%s", error.detail)
+
+
+async def _serve(front: Front, listening: socket.socket, patience: float) -> None:
+    told = asyncio.Event()
+
+    def end() -> None:
+        feed.ENDING.set()
+        told.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    await connection.serve(front, listening, told, patience)
+
+
+def _front(library: Library, request_log: _RequestLog) -> Front:
+    settings = library.config
     cache = Cache(settings.cache_size)
     metrics = Metrics(library, cache.figures)
     return Front(
@@ -59,7 +99,7 @@ def application() -> Front:
         proxies=frozenset(filter(None, settings.proxies.split(","))),
         base=library.base,
         shortcut=Shortcut(library),
-        told_to_end=feed.ENDING.set,
+        log=request_log.tell,
     )
 
 
@@ -70,6 +110,31 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+class _RequestLog:
+    """A line a request, written as `logging` writes all others, at a tenth of its cost: together with those of all requests that the
+    loop answers in the same round. From the loop's thread alone."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._second = 0
+        self._time = ""
+
+    def tell(self, line: str) -> None:
+        """Log it, before the loop does anything else."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._time = second, time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(f"{self._time},{int((now - second) * 1000):03d} INFO kg.request: {line}\n")
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        sys.stderr.write("".join(lines))
+        sys.stderr.flush()
 
 
 class _Formatter(logging.Formatter):

@@ -23,6 +23,9 @@ from tests.bench.visibility import visibility
 #: The measure that needs a small graph beside the large one.
 GROWTH = "growth"
 
+#: The measure of questions that are read from derived facts, beside documents alone.
+DERIVED = "derived"
+
 #: The measure that needs copies of the data, and no server.
 VISIBILITY = "visibility"
 
@@ -43,8 +46,8 @@ VISIBILITY = "visibility"
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice([*MEASURES, EVERY_QUERY, GROWTH, VISIBILITY]),
-    help="What to measure; default: all but growth and visibility.",
+    type=click.Choice([*MEASURES, EVERY_QUERY, GROWTH, DERIVED, VISIBILITY]),
+    help="What to measure; default: all but growth, derived and visibility.",
 )
 @click.option("--rounds", type=int, default=5, help="How often each server has its turn.")
 @click.option("--seconds", type=float, default=2.0, help="The length of one run, roughly.")
@@ -89,6 +92,9 @@ def main(
                 _print_heading(graph, effort)
                 with _running(graph, []) as (large, _), _running(base, []) as (little, _):
                     _print_table(growth(little, large, effort, _say))
+            if DERIVED in wanted:
+                graph = _graph(place, count, gated)
+                _print_heading(graph, effort)
                 with _running(graph, [] if alone else [servers.OXIGRAPH]) as (us, others):
                     for rival in others:
                         _print_table(derived(us, rival, effort, _say))
@@ -150,7 +156,7 @@ def _running(graph: data.Data, others: Sequence[str]) -> Iterator[tuple[Server, 
 
 def _print_heading(graph: data.Data, effort: Effort) -> None:
     versions = []
-    for package in ("pyoxigraph", "oxigraph", "rdflib-endpoint", "granian"):
+    for package in ("pyoxigraph", "oxigraph", "rdflib-endpoint", "uvloop"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions.append(f"{package} {metadata.version(package)}")
     generator = "wrk" if client.WRK else "a client in Python, for want of wrk: it may be what limits the fastest rows"

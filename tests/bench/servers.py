@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import http.client
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -68,6 +70,7 @@ class Server:
                 stderr=log,
                 env=environment(self._mark),
                 start_new_session=True,
+                preexec_fn=_end_with_bench,  # noqa: PLW1509 — the bench has one thread
             )
         while True:
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -117,6 +120,15 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_bench() -> None:
+    """In the child, before it is a server: from now on it is told to end when the process that started it has, by whatever signal."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _proportional_set_size(pid: int) -> int:
