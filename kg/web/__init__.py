@@ -7,6 +7,7 @@ Hides Flask. Promises that every error is a problem document (RFC 9457), or a pa
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,7 +54,7 @@ from kg.errors import (
     UpdateRefused,
 )
 from kg.library import Library
-from kg.terms import Base, shorten
+from kg.terms import KINDS, Base, shorten
 from kg.web import (
     documents,
     dumps,
@@ -145,6 +146,13 @@ def problem_document(
     return {**facts, "type": f"{base}errors#{name}", "title": title, "status": status, "detail": detail}
 
 
+def of_people(detail: str, base: Base) -> str:
+    """The sentence of an error as a page has it: documents by kind and slug, which their lists and addresses show as well."""
+    sentence = re.sub(rf"<?{re.escape(base.iri)}((?:{'|'.join(KINDS)})/[\w#-]+)>?", r"\1", detail)
+    start = sentence if sentence.partition("/")[0] in KINDS else sentence[:1].upper() + sentence[1:]
+    return start + ("" if sentence[-1:] in ".?!" else ".")
+
+
 def _last_state(library: Library, facts: Mapping[str, Any]) -> str | None:
     """The address of what a document was before the revision that took it away."""
     document, seq = facts.get("document"), facts.get("revision")
@@ -172,7 +180,7 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
     app.register_blueprint(questions.blueprint(library, desk))
     app.register_blueprint(searching.blueprint(desk))
     app.register_blueprint(documents.blueprint(library, desk))
-    app.register_blueprint(lists.blueprint(library))
+    app.register_blueprint(lists.blueprint(library, desk))
     app.register_blueprint(history.blueprint(library, desk))
     app.register_blueprint(feed.blueprint(library, desk))
     app.register_blueprint(dumps.blueprint(library))
@@ -183,7 +191,10 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
     app.jinja_env.globals.update(version=__version__, home=home, kinds=pages.KIND_NAMES)
     app.jinja_env.filters.update(day=reading.day)
     app.jinja_env.globals.update(base=library.base, status_of=status_of, short=lambda iri: shorten(iri, library.base))
+    app.jinja_env.filters["of_people"] = lambda text: of_people(text, library.base)
     app.jinja_env.globals.update(library=lambda name: libraries.address(name, home))
+    if not libraries.installed():
+        log.warning("the libraries of the pages are not installed, so %s", libraries.PLAINER)
 
     @app.before_request
     def wait_for_revision() -> None:
@@ -240,6 +251,9 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
         return problem("kg-error", "The service failed", 500, "this is a fault of the service; its log tells more", {})
 
     def problem(name: str, title: str, status: int, detail: str, facts: dict[str, Any]) -> Response:
+        if status == 404 and request.method in ("GET", "HEAD") and "near" not in facts:
+            near = searching.suggestions(desk, request.path, request.headers.get("Accept-Language"))
+            facts = {"suggestions": near, **facts} if near else facts
         if (
             negotiation.best(request.headers.get("Accept"), ["application/problem+json", negotiation.HTML])
             == negotiation.HTML
@@ -253,6 +267,7 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
                 facts=facts,
                 meaning=next((kind.explanation() for kind in KgError.tree() if kind.name() == name), ""),
                 last_state=_last_state(library, facts) if status == 410 else None,
+                query=request.args.get("query") if request.blueprint == "sparql" else None,
             )
             response = Response(page, status, mimetype="text/html")
         else:
@@ -264,7 +279,7 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
             response.headers["Link"] = f'<{facts["timemap"]}>; rel="timemap"; type="application/link-format"'
         if status in (429, 503):
             response.headers["Retry-After"] = str(facts.get("retry_after", 5))
-        response.vary.add("Accept")
+        response.vary.update(["Accept", "Accept-Language"] if "suggestions" in facts else ["Accept"])
         return response
 
     @app.after_request

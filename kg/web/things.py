@@ -13,7 +13,7 @@ from flask import render_template
 
 from kg.documents import Document
 from kg.journal import Revision
-from kg.web import actors, articles, events, places
+from kg.web import actors, articles, events, places, propositions
 from kg.web.enquiry import Enquiry
 from kg.web.reading import Reading, Section, label_of
 
@@ -31,6 +31,7 @@ _COMPOSERS: Mapping[str, tuple[str, Composer]] = {
     "event": ("event.html", events.compose),
     "agreement": ("agreement.html", events.compose_agreement),
     "place": ("place.html", places.compose),
+    "proposition": ("proposition.html", propositions.compose),
 }
 
 
