@@ -11,7 +11,8 @@ A file's comment lines that start with `#+` are YAML:
     gives       the derived predicates, which no other rule gives
     node        where what is derived are nodes of their own: the predicate by which they point to their key
     affected    {predicate: patterns}: everything the rule reads, and which keys it concerns that a triple `?subject predicate ?object` has
-                come or gone. Both the old triples and the new are there when this is asked, so patterns only ever add: no negation
+                come or gone. Both the old triples and the new are there when this is asked, so patterns only ever add: no negation.
+                A class, such as `ekg:UnnamedGroup`, stands for the triples `?subject a class`
     again       for rules that build on what they gave: the keys to which a triple they have just given leads. Until there is none
 
 In the query, each line `#> keys` is where the keys to compute are named; without them the query is about everything.
@@ -31,12 +32,14 @@ import pyoxigraph as ox
 
 from kg import assets
 from kg.errors import ConfigurationError
-from kg.terms import PREFIXES
+from kg.terms import EKG, PREFIXES, RDF_TYPE
 
 _KEYS_HERE = "#> keys"
 
 #: Keys, and touched triples, that one query names at the most.
 _AT_ONCE = 500
+
+_TYPE = ox.NamedNode(RDF_TYPE)
 
 Triples = Set[ox.Triple]
 
@@ -85,6 +88,9 @@ class Graph(Protocol):
     def construct(self, query: str) -> set[ox.Triple]:
         """The triples of a CONSTRUCT."""
 
+    def fill(self, query: str) -> None:
+        """Add the triples of a CONSTRUCT, however many, to the derived ones."""
+
     def owned(self, rule: Rule, keys: Iterable[ox.NamedNode]) -> set[ox.Triple]:
         """What the rule has given for these keys."""
 
@@ -123,26 +129,28 @@ def difference(
     return lost, won
 
 
-def everything(graph: Graph, rules: Sequence[Rule], base: str) -> Iterator[tuple[Rule, set[ox.Triple]]]:
-    """Derive everything in a graph that has nothing derived yet: each rule, and what it gave."""
+def everything(graph: Graph, rules: Sequence[Rule], base: str) -> Iterator[Rule]:
+    """Derive everything in a graph that has nothing derived yet, rule by rule."""
     for rule in rules:
-        given = graph.construct(rule.whole(base))
-        graph.change(set(), given)
-        if rule.again is not None:
-            given = _again_and_again(graph, rule, base, given, None, kept=True)
-        yield rule, given
+        if rule.again is None:
+            graph.fill(rule.whole(base))
+        else:
+            given = graph.construct(rule.whole(base))
+            graph.change(set(), given)
+            _again_and_again(graph, rule, base, given, None, kept=True)
+        yield rule
 
 
 def _keys(graph: Graph, rule: Rule, former: Triples, new: Triples) -> set[ox.NamedNode]:
     touched: dict[str, list[ox.Triple]] = {}
     for triple in (*former, *new):
-        if triple.predicate.value in rule.affected:
-            touched.setdefault(triple.predicate.value, []).append(triple)
+        if (what := read_as(triple)) in rule.affected:
+            touched.setdefault(what, []).append(triple)
     keys: set[ox.NamedNode] = set()
     if touched:
         with graph.with_former(former):
-            for predicate, triples in touched.items():
-                for pattern in rule.affected[predicate]:
+            for what, triples in touched.items():
+                for pattern in rule.affected[what]:
                     for some in _in_pieces(triples):
                         keys |= graph.keys(rule.concerned(pattern, some))
     return keys
@@ -199,9 +207,23 @@ def digest() -> str:
 
 @functools.cache
 def asserted() -> frozenset[str]:
-    """The predicates in documents that rules read."""
+    """What rules read of documents: predicates, and classes."""
     rules = catalogue()
     return frozenset(p for rule in rules for p in rule.affected) - frozenset(p for rule in rules for p in rule.gives)
+
+
+def read_as(triple: ox.Triple) -> str:
+    """By which of `affected` a rule reads a triple: its predicate; of `?subject a class` the class."""
+    if triple.predicate == _TYPE and isinstance(triple.object, ox.NamedNode):
+        return triple.object.value
+    return triple.predicate.value
+
+
+def patterns(names: Iterable[str]) -> Iterator[tuple[ox.NamedNode, ox.NamedNode | None]]:
+    """Predicate and object, if any, of the triples that are read by these names."""
+    for name in names:
+        is_class = name.removeprefix(EKG)[:1].isupper()
+        yield (_TYPE, ox.NamedNode(name)) if is_class else (ox.NamedNode(name), None)
 
 
 def read(name: str, text: str) -> Rule:

@@ -14,7 +14,8 @@ import pytest
 
 from kg.config import Config
 from kg.engine import Query
-from kg.engine.embedded import EmbeddedEngine, Snapshots
+from kg.engine.embedded import EmbeddedEngine
+from kg.engine.snapshots import Snapshots
 from kg.errors import DirectoryInUse, IndexBehind, StorageError
 from kg.journal import Journal
 from kg.library import Library

@@ -865,7 +865,7 @@ SAMPLE = (
 <proposition/u> ekg:aspect ekg:Identity .
 <proposition/u> ekg:implies <proposition/p> ; ekg:conflictsWith <proposition/q> ; ekg:firstAffirmed :s1 ;
     ekg:firstAffirmedOn "2025-04-26"^^xsd:date ; ekg:firstDenied :s2 ; ekg:firstDeniedOn "2025-04-25"^^xsd:date ;
-    ekg:originsAffirming 2 ; ekg:originsDenying 1 .
+    ekg:originsAffirming 2 ; ekg:originsDenying 1 ; ekg:unnamedOnly true ; ekg:contested true .
 _:reversal a ekg:Reversal, prov:Entity ; ekg:actor <actor/state> ; ekg:fromAct :s2 ; ekg:toAct :s1 ; ekg:fromProposition <proposition/p> ;
     ekg:toProposition <proposition/q> ; ekg:days 1 ; ekg:knownSince "2025-04-27"^^xsd:date .
 :s5 ekg:chain ekg:Unrooted . :s6 ekg:chain ekg:Ring .

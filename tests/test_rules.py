@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import generate
@@ -14,14 +16,15 @@ from generate import Act
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kg import documents, lexis, rules
+from kg import documents, lexis, questions, rules
 from kg.config import Config
-from kg.engine import Query
+from kg.engine import Query, deriver
 from kg.engine.deriver import Copy, Deriver, DerivingFailed, changed_by
 from kg.engine.embedded import EmbeddedEngine
 from kg.errors import ConfigurationError, KgError
 from kg.library import Library, open_library
-from kg.terms import EKG
+from kg.terms import EKG, RDF_TYPE
+from tests.bench import growth
 
 BASE = "https://kg.example/"
 GRAPH = rules.graph_of(BASE)
@@ -244,6 +247,25 @@ def test_ten_reprints_are_one_origin() -> None:
     assert of(facts, "originsDenying") == {"p": "1"}
 
 
+def test_a_proposition_rests_on_unnamed_groups_until_somebody_with_a_name_upholds_it() -> None:
+    rumour = "a:crowd a ekg:UnnamedGroup . p:q ekg:entails p:p .\n" + said("m-1", "Affirms", "p", speaker="crowd")
+    passed_on = act("n-1", "ekg:reports :m-1", speaker="agency")
+    assert of(derive(rumour + passed_on), "unnamedOnly") == {"p": "true"}
+    for more in (
+        said("o-1", "Affirms", "p"),
+        said("o-1", "Affirms", "q"),
+        said("o-1", "Affirms", "p", speaker="crowd") + ":o-1 ekg:onBehalfOf a:ministry .",
+        ":m-1 ekg:onBehalfOf a:ministry .",
+    ):
+        assert "p" not in of(derive(rumour + more), "unnamedOnly"), more
+    for more in (
+        said("o-1", "Denies", "p"),
+        said("o-1", "Entertains", "p"),
+        said("o-1", "Affirms", "p") + ':o ekg:retractedAt "2025-02-01T00:00:00Z"^^xsd:dateTime .',
+    ):
+        assert "p" in of(derive(rumour + more), "unnamedOnly"), more
+
+
 def test_retracted_articles_count_for_nothing_but_their_own_chains() -> None:
     facts = derive(
         said("m-1", "Affirms", "p", "2025-01-01")
@@ -332,6 +354,7 @@ PROPOSITIONS, ARTICLES = (
     ("proposition/a", "proposition/b", "proposition/c", "proposition/d"),
     ("article/m", "article/n"),
 )
+ACTORS = ("actor/x", "actor/y")
 ACTS = [f"{article}#{number}" for article in ARTICLES for number in (1, 2, 3)]
 DAYS = st.sampled_from(["2025-01-01", "2025-01-02", "2025-01-03"])
 
@@ -373,7 +396,7 @@ def an_article(draw: st.DrawFn, name: str) -> list[ox.Triple]:
             triples.extend(ox.Triple(of, _term(predicate), value) for value in values)  # noqa: B023 — called at once
 
         say("reportedIn", article)
-        say("speaker", _node(draw(st.sampled_from(["actor/x", "actor/y"]))))
+        say("speaker", _node(draw(st.sampled_from(ACTORS))))
         say("onBehalfOf", *([_node("actor/y")] if draw(st.booleans()) else []))
         say("voice", _term(draw(st.sampled_from(["Attributed", "Attributed", "Presupposed"]))))
         if contents := draw(st.sets(st.sampled_from(PROPOSITIONS), max_size=2)):
@@ -393,7 +416,9 @@ def an_article(draw: st.DrawFn, name: str) -> list[ox.Triple]:
 
 @st.composite
 def a_batch(draw: st.DrawFn) -> dict[str, list[ox.Triple]]:
-    names = draw(st.lists(st.sampled_from([*PROPOSITIONS, *ARTICLES, *ARTICLES]), min_size=1, max_size=3, unique=True))
+    names = draw(
+        st.lists(st.sampled_from([*PROPOSITIONS, *ARTICLES, *ARTICLES, *ACTORS]), min_size=1, max_size=3, unique=True)
+    )
     documents: dict[str, list[ox.Triple]] = {}
     for name in names:
         one = a_document(name)
@@ -402,6 +427,10 @@ def a_batch(draw: st.DrawFn) -> dict[str, list[ox.Triple]]:
 
 
 def a_document(name: str) -> st.SearchStrategy[list[ox.Triple]]:
+    if name in ACTORS:
+        return st.sampled_from(["UnnamedGroup", "UnnamedGroup", "State"]).map(
+            lambda sort: [ox.Triple(_node(name), ox.NamedNode(RDF_TYPE), _term(sort))]
+        )
     return an_article(name) if name in ARTICLES else a_proposition(name)
 
 
@@ -504,7 +533,7 @@ def test_a_rule_that_fails_loses_no_write_and_is_made_up_for(library: Library, m
     def fail(*_: object) -> None:
         raise DerivingFailed("a rule did not end")
 
-    monkeypatch.setattr("kg.engine.embedded.RULES_AGAIN", 0.0)
+    monkeypatch.setattr("kg.engine.index.RULES_AGAIN", 0.0)
     with monkeypatch.context() as broken:
         broken.setattr(Deriver, "difference", fail)
         broken.setattr(Deriver, "everything", fail)
@@ -527,6 +556,22 @@ def test_a_process_that_dies_costs_no_facts(library: Library) -> None:
     assert any("originsDenying" in line for line in facts_of(library))
 
 
+@pytest.mark.parametrize("derived", [True, False], ids=["with what was derived", "from documents alone"])
+def test_a_graph_too_large_for_memory_is_derived_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, derived: bool
+) -> None:
+    monkeypatch.setattr(deriver, "_IN_MEMORY", 10)
+    store, path = Derived(), tmp_path / "store"
+    store.put({text.path.removesuffix(".ttl"): text.document().triples for text in STORY})
+    ox.Store(path).extend(store.store)
+    known = [asdict(rule) for rule in RULES]
+    inside = deriver.Inside()
+    opened = inside.answer({"do": "open", "store": str(path), "base": BASE, "rules": known, "derived": derived})
+    assert opened["in_place"] == derived
+    inside.answer({"do": "everything", "file": str(tmp_path / "derived.nt")})
+    assert set(ox.parse(path=tmp_path / "derived.nt")) == {ox.Quad(*fact) for fact in store.facts}
+
+
 @pytest.mark.parametrize("name", ["derived", "derived#reversal-0"])
 def test_nobody_writes_into_the_derived_graph(library: Library, name: str) -> None:
     accept(library, *STORY)
@@ -536,6 +581,28 @@ def test_nobody_writes_into_the_derived_graph(library: Library, name: str) -> No
     assert library.journal.last() == len(STORY)
 
 
+# Beside documents alone
+
+
+@pytest.mark.parametrize(("question", "text"), [pytest.param(*pair, id=pair[0].id) for pair in growth.underived()])
+def test_what_is_read_from_derived_facts_is_what_documents_alone_give(question: questions.Question, text: str) -> None:
+    """The benchmark holds the one against the other, so the one has to be the other."""
+    growth.require_same_rows(question, text)
+
+
+@pytest.mark.parametrize(
+    "question", [q for q in questions.catalogue().values() if "#> limit" in q.text], ids=lambda question: question.id
+)
+def test_a_limit_within_a_question_leaves_out_what_would_be_cut_off_and_nothing_else(
+    question: questions.Question,
+) -> None:
+    for _, terms in growth.ways(question):
+        rows = growth.rows_of(question.bind(terms))
+        assert len(rows) > 1
+        for limit in (1, 2, 7, 20):
+            assert growth.rows_of(question.bind(terms, limit)) == rows[:limit]
+
+
 # The files
 
 
@@ -543,7 +610,9 @@ def test_nobody_writes_into_the_derived_graph(library: Library, name: str) -> No
 def test_a_rule_reads_what_it_says_it_reads(rule: rules.Rule) -> None:
     """Every predicate in the WHERE clause is one by which keys are affected, so that no change of it goes by unseen."""
     pattern = rule.sparql[rule.sparql.index("WHERE") :]
-    names = {token.text for token in lexis.tokens(pattern) if re.fullmatch(r"(ekg|schema):[a-z]\w*", token.text)}
+    words = [token.text for token in lexis.tokens(pattern) if token.kind not in ("space", "comment")]
+    names = {word for word in words if re.fullmatch(r"(ekg|schema):[a-z]\w*", word)}
+    names |= {name for word, name in itertools.pairwise(words) if word == "a"}
     read = {rules.PREFIXES[prefix] + local for prefix, _, local in (name.partition(":") for name in names)}
     own = set(rule.gives) if rule.again else set()
     assert read - own == set(rule.affected)

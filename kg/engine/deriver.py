@@ -26,7 +26,6 @@ import pyoxigraph as ox
 from kg import rules
 from kg.child import STARTED, Child, begin, frame, next_header, write
 from kg.rules import Rule, Triples
-from kg.terms import RDF_TYPE
 
 #: Seconds for what a change means, and for deriving everything.
 _CHANGE_SECONDS = 20.0
@@ -35,6 +34,9 @@ _EVERYTHING_SECONDS = 3600.0
 #: Quads up to which the copy is in memory, where rules are evaluated four times as fast as on disk; each takes some 500 bytes, and
 #: what is derived as much again.
 _IN_MEMORY = 3_000_000
+
+#: Triples that are written at once where there are many.
+_AT_ONCE = 100_000
 
 NT = ox.RdfFormat.N_TRIPLES
 NQ = ox.RdfFormat.N_QUADS
@@ -64,16 +66,17 @@ class Deriver:
         """Whether there is a copy, and it is the graph as of this state (any word that tells it from others)."""
         return self._child is not None and not self._child.has_ended() and self._at == state
 
-    def open(self, base: str, fill: Callable[[Path], object], state: str) -> None:
-        """Take the store that `fill` makes at a path, documents and derived facts, as the copy."""
+    def open(self, base: str, fill: Callable[[Path], object], state: str, *, derived: bool = True) -> None:
+        """Take the store that `fill` makes at a path, documents and, unless all are made anew, derived facts, as the copy."""
         self.close()
         self._directory.mkdir(parents=True)
         path = self._directory / "store"
         fill(path)
         self._start()
         known = [asdict(rule) for rule in rules.catalogue()]
-        opened = self._ask({"do": "open", "store": str(path), "base": base, "rules": known}, _EVERYTHING_SECONDS)
-        if opened["in_memory"]:
+        request = {"do": "open", "store": str(path), "base": base, "rules": known, "derived": derived}
+        opened = self._ask(request, _EVERYTHING_SECONDS)
+        if not opened["in_place"]:
             shutil.rmtree(path)
         self._at = state
 
@@ -156,8 +159,8 @@ def changed_by(
 ) -> tuple[list[ox.Quad], list[ox.Quad]]:
     """What rules read of a document's graph that goes, and what comes, when its triples change from old to new."""
     read = rules.asserted()
-    before = {triple for triple in old if triple.predicate.value in read}
-    after = {triple for triple in new if triple.predicate.value in read}
+    before = {triple for triple in old if rules.read_as(triple) in read}
+    after = {triple for triple in new if rules.read_as(triple) in read}
     gone, come = before - after, after - before
     # What a blank node says is about whoever points to it, for a key is an IRI.
     blank = {triple.subject for triple in gone | come if isinstance(triple.subject, ox.BlankNode)}
@@ -189,6 +192,12 @@ class Copy:
         found: Any = self._store.query(query, use_default_graph_as_union=True)
         return set(found)
 
+    def fill(self, query: str) -> None:
+        # Piece by piece: at a hundred thousand articles, what some rules give would take half a gigabyte as objects.
+        found: Any = self._store.query(query, use_default_graph_as_union=True)
+        while some := list(itertools.islice(found, _AT_ONCE)):
+            (self._store.bulk_extend if len(some) == _AT_ONCE else self._store.extend)(map(self._quad, some))
+
     def owned(self, rule: Rule, keys: Iterable[ox.NamedNode]) -> set[ox.Triple]:
         def quads(subject: Any, predicate: ox.NamedNode | None, value: Any = None) -> Iterator[ox.Triple]:
             for quad in self._store.quads_for_pattern(subject, predicate, value, self._derived):
@@ -204,7 +213,7 @@ class Copy:
         for triple in remove:
             self._store.remove(self._quad(triple))
         if add:
-            (self._store.bulk_extend if len(add) > 100_000 else self._store.extend)(map(self._quad, add))
+            (self._store.bulk_extend if len(add) > _AT_ONCE else self._store.extend)(map(self._quad, add))
 
     def _quad(self, triple: ox.Triple) -> ox.Quad:
         return ox.Quad(triple.subject, triple.predicate, triple.object, self._derived)
@@ -220,7 +229,7 @@ class Copy:
                 self._store.remove_graph(self._former)
 
 
-class _Inside:
+class Inside:
     """What the process knows between requests."""
 
     def __init__(self) -> None:
@@ -233,33 +242,41 @@ class _Inside:
             case "open":
                 self._base = request["base"]
                 self._rules = [Rule(**rule) for rule in request["rules"]]
-                return {"in_memory": self._open(request["store"])}
+                return {"in_place": self._open(request["store"], request["derived"])}
             case "everything":
                 self._everything(Path(request["file"]))
             case "difference":
                 return self._difference(_quads(request["gone"]), _quads(request["come"]))
         return {}
 
-    def _open(self, path: str) -> bool:
-        """Take what rules read out of a store; whether it is in memory now."""
-        predicates = {predicate for rule in self._rules for predicate in (*rule.affected, *rule.gives)}
-        source = ox.Store.read_only(path)
-        quads = itertools.chain(
-            *(_with(source, predicate) for predicate in sorted(predicates)),
-            _with(source, RDF_TYPE, rules.graph_of(self._base)),  # of types, those of derived nodes
-        )
+    def _open(self, path: str, derived: bool) -> bool:
+        """Take what rules read out of a store into memory. Where that is too much, take the store itself; whether that is so."""
         self._store = ox.Store()
+        quads = self._read(ox.Store.read_only(path), derived)
         self._store.bulk_extend(itertools.islice(quads, _IN_MEMORY))
         if next(quads, None) is None:
-            return True
-        del source, quads
-        self._store = ox.Store(path)
+            return False
+        del quads
+        if derived:
+            self._store = ox.Store(path)
+        else:  # removing millions of derived facts would take more memory than there is
+            self._store = ox.Store(f"{path}-read")
+            self._store.bulk_extend(self._read(ox.Store.read_only(path), derived))
         self._store.optimize()
-        return False
+        return derived
+
+    def _read(self, source: Any, derived: bool) -> Iterator[ox.Quad]:
+        graph = rules.graph_of(self._base)
+        names = {name for rule in self._rules for name in rule.affected}
+        given = {name for rule in self._rules for name in rule.gives}
+        for pattern in rules.patterns(sorted(names - given)):
+            yield from source.quads_for_pattern(None, *pattern, None)
+        if derived:
+            yield from source.quads_for_pattern(None, None, None, graph)
 
     def _everything(self, file: Path) -> None:
         derived = rules.graph_of(self._base)
-        self._store.remove_graph(derived)
+        self._store.remove_graph(derived)  # of hardly anything, where the copy was opened for this
         for _ in rules.everything(Copy(self._store, derived), self._rules, self._base):
             pass
         self._store.dump(str(file), format=NT, from_graph=derived)
@@ -271,10 +288,6 @@ class _Inside:
         copy = Copy(self._store, rules.graph_of(self._base))
         lost, won = rules.difference(copy, self._rules, self._base, _named(gone), _named(come))
         return {"lost": "".join(f"{t} .\n" for t in lost), "won": "".join(f"{t} .\n" for t in won)}
-
-
-def _with(store: ox.Store, predicate: str, graph: ox.NamedNode | None = None) -> Iterator[ox.Quad]:
-    return store.quads_for_pattern(None, ox.NamedNode(predicate), None, graph)
 
 
 def _quads(text: str) -> list[ox.Quad]:
@@ -289,7 +302,7 @@ def main(memory: int) -> None:
     """Answer requests from standard input until it ends."""
     requests, replies = begin(memory)
     replies.write(STARTED)
-    inside = _Inside()
+    inside = Inside()
     while (request := next_header(requests)) is not None:
         try:
             reply = inside.answer(request)

@@ -1,8 +1,8 @@
 """The same generated graph for all servers.
 
-The first articles come in as any document does, through `kg load` and its gate. Judging takes some 20 ms of processor time a document,
-so the rest, which the generator promises to be as valid, is committed straight to the journal, in batches; the index follows both
-alike. What the others load is what `kg export` gives.
+The first articles, and one story (`story.trig`), come in as any document does, through `kg load` and its gate. Judging takes some 20 ms of
+processor time a document, so the rest, which the generator promises to be as valid, and as many more stories as the size asks for, is committed
+straight to the journal, in batches; the index follows both alike. What the others load is what `kg export` gives.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kg import config
+from kg import config, documents
+from kg.documents import Document
 from kg.library import open_library
 from tests import generate
 from tests.bench import servers
@@ -26,7 +27,12 @@ from tests.serving import environment
 _BATCH = 2_000
 
 #: The story that the project comes with, the same at every size: what is asked about it has answers of the same length.
-_SEEDS = Path(__file__).resolve().parents[2] / "seeds"
+SEEDS = Path(__file__).resolve().parents[2] / "seeds"
+
+#: One story for so many articles of the generator.
+_ARTICLES_A_STORY = 200
+
+_STORY = Path(__file__).with_name("story.trig").read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,11 @@ def prepare(directory: Path, articles: int, gated: int, say: Callable[[str], Non
     ours = directory / "kg"
     coming = _up_to(articles)
     say(f"{min(gated, articles):,} articles through `kg load` …")
-    shutil.copytree(_SEEDS, directory / "documents", dirs_exist_ok=True)
+    shutil.copytree(SEEDS, directory / "documents", dirs_exist_ok=True)
     for text in _take(coming, gated):
         text.write(directory / "documents")
-    count = len(list((directory / "documents").glob("*/*.ttl")))
+    (directory / "documents" / "story.trig").write_text(_STORY.replace("NUMBER", "0"), "utf-8")
+    count = len(list((directory / "documents").glob("*/*.ttl"))) + len(story(0))
     begun = time.perf_counter()
     _run(
         sys.executable,
@@ -87,8 +94,12 @@ def prepare(directory: Path, articles: int, gated: int, say: Callable[[str], Non
     rate = count / (time.perf_counter() - begun)
     if articles > gated:
         say(f"{articles - gated:,} articles straight to the journal …")
+    rest = itertools.chain(
+        (text.document() for text in coming),
+        itertools.chain.from_iterable(story(number) for number in range(1, articles // _ARTICLES_A_STORY)),
+    )
     with open_library(config.read({}, data=ours), create=False, owner=False) as library:
-        while batch := {text.iri(): text.document() for text in itertools.islice(coming, _BATCH)}:
+        while batch := {document.iri: document for document in itertools.islice(rest, _BATCH)}:
             library.journal.commit(batch, agent="benchmark")
             count += len(batch)
         library.settle(wait=3600)
@@ -99,6 +110,12 @@ def prepare(directory: Path, articles: int, gated: int, say: Callable[[str], Non
     del made["directory"]
     ready.write_text(json.dumps(made), "utf-8")
     return data
+
+
+def story(number: int) -> list[Document]:
+    """The documents of one story, which has none in common with another."""
+    text = _STORY.replace("NUMBER", str(number))
+    return documents.parse(text.encode(), documents.TRIG, generate.BASE, limit=2**24)
 
 
 def _up_to(articles: int) -> Iterator[generate.Text]:
