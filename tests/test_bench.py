@@ -20,7 +20,7 @@ QUERIES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "tests/
 @pytest.fixture(scope="module")
 def rows() -> list[list[str]]:
     """The cells of a quick run on this service alone."""
-    command = [sys.executable, "-m", "tests.bench", "--quick", "--alone", "--articles", "30"]
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--alone", "--articles", "3"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("| ")]
