@@ -506,7 +506,7 @@ def test_commands_leave_nothing_behind(data: Path) -> None:
 HEAVY = {
     "SPARQLWrapper",
     "flask",
-    "granian",
+    "httptools",
     "prometheus_client",
     "pyld",
     "pyshacl",

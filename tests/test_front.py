@@ -176,6 +176,76 @@ def test_a_body_larger_than_anything_taken_is_refused_before_it_is_read(served: 
     assert answer.startswith(b"HTTP/1.1 413")
 
 
+def _say(server: Server, head: str) -> tuple[bytes, dict[str, Any]]:
+    """The line and the document of the answer to a head, with nothing after it."""
+    with _connect(server) as connection:
+        connection.sendall(head.replace("\n", "\r\n").encode("latin-1"))
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    head_of_answer, _, body = answer.partition(b"\r\n\r\n")
+    document = json.loads(body) if b"\r\ncontent-type: application/problem+json\r\n" in head_of_answer else {}
+    return head_of_answer, document
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /a HTTP/1.1\nHost: x\nX : y\n\n", 400),
+        ("GET /a HTTP/1.1\n\n", 400),
+        ("nonsense\n\n", 400),
+        ("GET /a HTTP/1.1\nHost: x\n" + "X: y\n" * 300 + "\n", 431),
+        (f"GET /sparql?query={'x' * 300_000} HTTP/1.1\nHost: x\n\n", 414),
+    ],
+)
+def test_what_is_refused_before_it_is_a_request_is_an_error_like_all_others(
+    served: Server, head: str, status: int
+) -> None:
+    def counted() -> float:
+        line = f'kg_requests_total{{method="other",status="{status}"}} '
+        return sum(float(one.split()[-1]) for one in served.get("metrics").text.splitlines() if one.startswith(line))
+
+    before = counted()
+    start, problem = _say(served, head)
+    assert start.startswith(f"HTTP/1.1 {status} ".encode())
+    assert problem["status"] == status
+    assert problem["type"].endswith("/errors#request-error")
+    assert problem["title"]
+    assert counted() == before + 1
+    line = next(one for one in served.output.splitlines() if problem["request"] in one)
+    assert f" {status} {problem['detail']}" in line
+
+
+def test_a_server_is_asked_whether_it_is_there(served: Server) -> None:
+    start, _ = _say(served, "OPTIONS * HTTP/1.1\nHost: x\nConnection: close\n\n")
+    assert start.startswith(b"HTTP/1.1 204 ")
+    assert b"\r\nallow: " in start
+
+
+def test_a_redirect_is_to_here_whatever_the_client_calls_it(served: Server) -> None:
+    start, _ = _say(served, "GET //actor//russia?a=b HTTP/1.1\nHost: evil.example\nConnection: close\n\n")
+    assert start.startswith(b"HTTP/1.1 308 ")
+    assert b"\r\nlocation: /actor/russia?a=b\r\n" in start.lower()
+
+
+def test_a_field_with_an_underscore_does_not_get_into_the_answers_of_others(served: Server) -> None:
+    # In the environment of WSGI `_` and `-` are the same; for what is kept in memory they are not.
+    head = "GET /actor/russia.html HTTP/1.1\nHost: x\nConnection: close\nAccept-Encoding: identity\n"
+    poisoned, honest, other = (
+        _body(served, f"{head}{field}\n\n") for field in ("Accept_Language: ru", "X: y", "Accept-Language: ru")
+    )
+    assert poisoned == honest != other
+
+
+def _body(server: Server, head: str) -> bytes:
+    with _connect(server) as connection:
+        connection.sendall(head.replace("\n", "\r\n").encode())
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    return answer.partition(b"\r\n\r\n")[2]
+
+
 def test_a_query_longer_than_the_limit_is_refused(served: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     connection.request("POST", "/sparql", b"#" * (2**20 + 1), {"Content-Type": "application/sparql-query"})
@@ -204,6 +274,35 @@ def test_slow_readers_and_writers_do_not_keep_others_waiting(served: Server) -> 
             connection.close()
 
 
+def test_a_bound_on_all_that_is_being_sent_at_once(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kg.web.front._BODIES", 3)
+    behind = Front(
+        lambda environ, start: [], lambda: (1, 1), Cache(1_000), lambda *_: None, threads=2, body_limit=10, base=_BASE
+    )
+    slow = [_Proto(None) for _ in range(3)]
+    for one in slow:
+        one.first = b"x" * 10
+
+    async def ask() -> _Proto:
+        waiting = [asyncio.ensure_future(behind.__rsgi__(_Scope("POST"), one)) for one in slow]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        late = _Proto(b"x")
+        await behind.__rsgi__(_Scope("POST"), late)
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+        return late
+
+    late = loop.run_until_complete(ask())
+    assert late.status == 503
+    assert dict(late.headers)["retry-after"]
+    assert behind._arriving == 0
+    behind.close()
+
+
 @pytest.fixture
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made = asyncio.new_event_loop()
@@ -216,6 +315,7 @@ class _Proto:
 
     def __init__(self, body: bytes | None = b"") -> None:
         self._body = body
+        self.first = b""
         self.status = 0
         self.sent = b""
         self.headers: Any = []
@@ -224,6 +324,9 @@ class _Proto:
         return self
 
     async def __anext__(self) -> bytes:
+        if self.first:
+            first, self.first = self.first, b""
+            return first
         if self._body is None:
             await asyncio.sleep(3600)
         body, self._body = self._body, b""

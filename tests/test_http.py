@@ -483,11 +483,15 @@ def test_the_page_of_an_article_tells_each_act_with_its_words(served: Server) ->
     text = served.get("article/russia-admits-north-korean-soldiers.html").text
     act = text[text.index('id="s2"') :]
     act = " ".join(re.sub(r"<[^>]+>", "", act[act.index(">") + 1 : act.index("</article>")]).split())
-    assert act.startswith("Admission Valery Gerasimov, Chief of the General Staff, on behalf of Russia, ● admitted that")
+    assert act.startswith(
+        "Admission Valery Gerasimov, Chief of the General Staff, on behalf of Russia, ● admitted that"
+    )
     assert "North Korean troops are in combat in the Kursk region on Russia&#39;s side – as reported by" in act
     assert "fighters from North Korea are engaged in combat alongside Russian forces" in act
     assert "26 April 2025 (in the text: “26 April”)" in act
-    assert act.index("admitted") < act.index("troops are in combat") < act.index("fighters from") < act.index("26 April")
+    assert (
+        act.index("admitted") < act.index("troops are in combat") < act.index("fighters from") < act.index("26 April")
+    )
 
 
 def test_markup_in_data_and_queries_stays_text(served: Server) -> None:

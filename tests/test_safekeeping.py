@@ -19,7 +19,7 @@ from kg import safekeeping
 from kg.cli import main
 from kg.config import Config, read
 from kg.documents import TURTLE, Document, parse
-from kg.engine.embedded import differences
+from kg.engine.snapshots import differences
 from kg.errors import DirectoryInUse, RequestError, StorageError
 from kg.journal import Journal
 from kg.library import open_library

@@ -33,7 +33,7 @@ from kg import config, documents, rules
 from kg.documents import Document
 from kg.engine import Query
 from kg.engine.deriver import Copy
-from kg.engine.embedded import Snapshots, differences
+from kg.engine.snapshots import Snapshots, differences
 from kg.errors import KgError, PreconditionFailed, Rejected, StillReferredTo
 from kg.journal import Journal
 from kg.library import Library, open_library

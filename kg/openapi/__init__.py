@@ -58,6 +58,7 @@ def write(base: Base) -> bytes:
         "servers": [{"url": base.iri.rstrip("/")}],
         "tags": [
             {"name": "questions", "description": "Canned questions: each answer row carries its evidence."},
+            {"name": "search", "description": "Finding things by name, and words in what was said."},
             {"name": "sparql", "description": "The graph in SPARQL 1.1."},
             {"name": "documents", "description": "Articles, actors, places, agreements, events and propositions."},
             {

@@ -40,11 +40,21 @@ from kg.openapi.parts import (
     suffix,
     write,
 )
+from kg.search import KINDS_FOUND, LENGTH, MOST
 
 
 def paths() -> Json:
     """The addresses by their templates, in the order in which they read well."""
-    return {**_queries(), **_documents(), **_graphs(), **_history(), **_questions(), **_descriptions(), **_operations()}
+    return {
+        **_queries(),
+        **_documents(),
+        **_graphs(),
+        **_history(),
+        **_search(),
+        **_questions(),
+        **_descriptions(),
+        **_operations(),
+    }
 
 
 def _queries() -> Json:
@@ -108,24 +118,44 @@ def _queries() -> Json:
             )
         },
         "/validate": {
-            "get": read("writing", "How to ask what the gate would say", [TEXT], kept=False),
+            "get": read("writing", "How to ask what the gate would say; for people a form", [TEXT, HTML], kept=False),
             "post": {
                 "summary": "What the gate says of documents; nothing is stored and no token needed",
                 "tags": ["writing"],
                 "parameters": [
                     parameter("graph", "The document that it is about, where the body does not say.", format="iri")
                 ],
-                "requestBody": body(RDF, EXAMPLE),
+                "requestBody": {
+                    **(sent_as_it_is := body(RDF, EXAMPLE)),
+                    "content": {**sent_as_it_is["content"], **_FORM},
+                },
                 "responses": {
                     "200": {
                         "description": "The verdict, whether good or bad; as RDF a SHACL validation report.",
-                        "content": {**json_of("Verdict"), **of_types(RDF)},
+                        "content": {**json_of("Verdict"), **of_types([*RDF, HTML])},
                     },
                     **problems([*ALWAYS, "406", "413", "415", "429"]),
                 },
             },
         },
     }
+
+
+#: The form of the page for people, which programs may send as well.
+_FORM: Json = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["text"],
+            "properties": {
+                "text": {"type": "string", "description": "The document; CR LF in it is taken for LF."},
+                "file": {"type": "string", "format": "binary", "description": "Instead of the text."},
+                "syntax": {"type": "string", "enum": ["", *{**TRIPLES, **GRAPHS}], "description": "Else by its looks."},
+                "graph": {"type": "string", "description": "As the parameter, or a kind and slug."},
+            },
+        }
+    }
+}
 
 
 def _documents() -> Json:
@@ -270,11 +300,31 @@ def _history() -> Json:
                 {"application/link-format": {}, **json_of(), HTML: {}},
                 "404",
                 "406",
-                parameters=[*thing, number("after", "The revision after which a long list goes on.")],
+                parameters=[
+                    *thing,
+                    number("after", "The revision after which a long list goes on."),
+                    number("before", "On the page for people, the revision before which it goes on."),
+                ],
             )
         },
         "/{kind}/{slug}.diff": {
-            "get": read("history", "What changed in a document", differences, "404", "406", parameters=[*thing, *span])
+            "get": read(
+                "history",
+                "What changed in a document",
+                [*differences, HTML],
+                "404",
+                "406",
+                parameters=[*thing, *span],
+            )
+        },
+        "/{kind}/{slug}.diff.{suffix}": {
+            "get": read(
+                "history",
+                "What changed in a document, in a form",
+                [*differences, HTML],
+                "404",
+                parameters=[*thing, suffix(["txt", *GRAPHS, "html"]), *span],
+            )
         },
         "/diff": {
             "get": read(
@@ -296,11 +346,12 @@ def _history() -> Json:
             "get": read(
                 "history",
                 "All revisions as a stream to follow (LDES), or one page of it",
-                RDF,
+                [*RDF, HTML],
                 "404",
                 "406",
                 parameters=[
                     number("page", "A page of the stream, from 1."),
+                    number("before", "On the page for people, the revision before which it goes on."),
                     number("after", "See the page on which the first revision after this is.", 0),
                     parameter(
                         "wait",
@@ -338,6 +389,39 @@ def _history() -> Json:
             )
         },
     }
+
+
+def _search() -> Json:
+    text: Json = {"type": "string"}
+    known: Json = {"type": ["string", "null"]}
+    whole: Json = {"type": "integer", "minimum": 0}
+    place: Json = {"type": "array", "items": whole, "minItems": 2, "maxItems": 2}
+    matched = _object(text=text, language=known, marks={"type": "array", "items": place})
+    hit = _object(
+        iri=text, path=text, label=text, language=known, kind=text, matched=matched, retracted={"type": "boolean"}
+    )
+    group = _object(kind=text, total=whole, hits={"type": "array", "items": hit})
+    found = _object(q=text, revision=whole, total=whole, groups={"type": "array", "items": group})
+    asked = [
+        parameter(
+            "q", "Words to search for, in any script; those within quotation marks stand together.", maxLength=LENGTH
+        ),
+        parameter("kind", "Only what is of this kind.", enum=[*KINDS_FOUND]),
+        parameter(
+            "limit", "Hits of each kind, 10 unless told, 100 where a kind is.", type="integer", minimum=1, maximum=MOST
+        ),
+    ]
+    summary = "Names, propositions and quotations that have some words in them, by kind, the nearest first"
+    content: Json = {JSON: {"schema": found}, HTML: {}}
+    form = suffix(["json", "html"])
+    return {
+        "/search": {"get": read("search", summary, content, "406", parameters=asked)},
+        "/search.{suffix}": {"get": read("search", summary, content, "404", parameters=[*asked, form])},
+    }
+
+
+def _object(**properties: Json) -> Json:
+    return {"type": "object", "required": [*properties], "properties": properties}
 
 
 def _questions() -> Json:
@@ -379,6 +463,7 @@ def _descriptions() -> Json:
         "/shapes": said(shapes, rdf, "406"),
         "/shapes.{suffix}": said(shapes, rdf, "404", suffixes=TRIPLES),
         "/context.jsonld": said("The JSON-LD context", [TRIPLES["jsonld"]]),
+        "/about": {"get": read("descriptions", "What is modelled and how, licences, version", [HTML], kept=False)},
         "/errors": {"get": read("descriptions", "What each error means", [HTML], kept=False)},
         "/favicon.ico": {
             "get": {

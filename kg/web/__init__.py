@@ -201,7 +201,7 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
         asked = request.headers.get("KG-Min-Revision")
         if asked is None:
             return
-        if not asked.isdigit():
+        if not (asked.isascii() and asked.isdecimal() and len(asked) <= 18):
             raise RequestError(f"KG-Min-Revision is the number of a revision; got {asked!r}", header="KG-Min-Revision")
         library.wait_for(int(asked), wait=5)
 
@@ -287,6 +287,10 @@ def create_app(library: Library, metrics: operations.Metrics | None = None) -> F
         headers = response.headers
         for name, value in COMMON_HEADERS:
             headers.setdefault(name, value)
+        if response.status_code == 308:
+            # An address written otherwise: it is here, whatever name the client has for this service, or says that it has.
+            headers["Location"] = urlsplit(headers["Location"])._replace(scheme="", netloc="").geturl()
+            response.set_data(b"")
         if request.method == "OPTIONS" and response.status_code == 200:
             response.status_code = 204
             del headers["Content-Type"]

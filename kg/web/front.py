@@ -34,6 +34,9 @@ log = logging.getLogger("kg.request")
 #: Seconds within which a body must have arrived.
 _BODY_PATIENCE = 60.0
 
+#: How many bodies of the largest size, of those who need not show a token, may be arriving at once.
+_BODIES = 32
+
 #: Bytes up to which an answer is compressed in the event loop.
 _COMPRESSED_AT_ONCE = 16_384
 
@@ -84,6 +87,7 @@ class Front:
         self._shortcut = shortcut
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._busy = 0
+        self._arriving = 0  # bytes of bodies that are not there yet
         self._read_revision: Revision | None = None
         self._meanings: dict[bytes, tuple[object, str, str | None]] = {}
         self._mark, self._numbers = os.urandom(4).hex(), itertools.count(1)
@@ -125,6 +129,11 @@ class Front:
         start = time.perf_counter()
         headers = scope.headers
         method = scope.method
+        if scope.path == "*":
+            # Whether there is a server (RFC 9110, section 9.3.7).
+            proto.response_empty(204, [("allow", "GET, HEAD, POST, PUT, DELETE, OPTIONS"), *_COMMON])
+            self._answered(method, 204, None)
+            return
         accepted = headers.get("accept-encoding")
         coding = caching.coding_for(accepted) if accepted else "identity"
         if_none_match = headers.get("if-none-match")
@@ -143,6 +152,9 @@ class Front:
             except TimeoutError:
                 late = RequestError(f"the body did not arrive within {_BODY_PATIENCE:g} seconds")
                 self._refuse(scope, proto, 408, late)
+                return
+            except Overloaded as error:
+                self._refuse(scope, proto, 503, error)
                 return
             if method == "POST" and scope.path == "/sparql" and not _conditional_beyond_etag(headers):
                 wanted = _key(scope, headers, body, coding)
@@ -307,12 +319,21 @@ class Front:
             if size > limit:
                 raise _BodyTooLarge
 
-        declared = headers.get("content-length") or "0"
-        await require(int(declared) if declared.isdigit() else 0)
-        parts = bytearray()
-        async for part in proto:
-            parts += part
-            await require(len(parts))
+        await require(int(headers.get("content-length") or "0"))
+        parts, counted = bytearray(), 0
+        try:
+            async for part in proto:
+                parts += part
+                await require(len(parts))
+                if limit == self._body_limit:
+                    self._arriving += len(part)
+                    counted += len(part)
+                    if self._arriving > _BODIES * limit:
+                        raise Overloaded(
+                            "too much is being sent at the same time; try again in a few seconds", retry_after=5
+                        )
+        finally:
+            self._arriving -= counted
         return bytes(parts)
 
     def _new_id(self) -> str:
@@ -356,21 +377,37 @@ class Front:
 
     def _refuse(self, scope: Any, proto: Any, status: int, error: KgError, request: str = "") -> None:
         """Answer without the application, as it would."""
+        proto.response_bytes(status, *self._problem(status, error, scope.method, scope.path, request))
+
+    def refusal(self, status: int, why: str, method: str = "-", path: str = "-") -> tuple[list[tuple[str, str]], bytes]:
+        """The header and the body of an answer to what never became a request, or to one that this layer failed at."""
+        if status == 503:
+            return self._problem(status, Overloaded(why, retry_after=5), method, path)
+        error = RequestError(why) if status < 500 else KgError("this is a fault of the service; its log tells more")
+        return self._problem(status, error, method, path)
+
+    def _problem(
+        self, status: int, error: KgError, method: str, path: str, request: str = ""
+    ) -> tuple[list[tuple[str, str]], bytes]:
         request = request or self._new_id()
         title = _TITLES.get(status, type(error).title())
         facts = {**error.facts, "request": request}
         document = problem_document(self._base, type(error).name(), title, status, error.detail, facts)
-        headers = [("content-type", "application/problem+json"), *COMMON_HEADERS]
+        headers = [("content-type", "application/problem+json"), *_COMMON]
         if status == 503:
             headers.append(("retry-after", str(error.facts["retry_after"])))
-        proto.response_bytes(
-            status, [(name.lower(), value) for name, value in headers], json.dumps(document).encode() + b"\n"
-        )
-        self._answered(scope.method, status, None)
-        self._log(f"[{request}] {scope.method} {scope.path} {status} {error.detail}")
+        self._answered(method, status, None)
+        self._log(f"[{request}] {method} {path} {status} {error.detail}")
+        return headers, json.dumps(document).encode() + b"\n"
 
 
-_TITLES = {408: "The request took too long to arrive", 413: "The request is too large"}
+_TITLES = {
+    408: "The request took too long to arrive",
+    413: "The request is too large",
+    414: "The address is too long",
+    431: "The header is too large",
+    500: "The service failed",
+}
 
 
 _COMMON = tuple((name.lower(), value) for name, value in COMMON_HEADERS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -29,6 +30,9 @@ from kg.web.cache import Cache
 from kg.web.front import Front
 from kg.web.operations import Metrics
 from kg.web.sparql import Shortcut
+
+#: Descriptors that are not for connections.
+_OTHER_DESCRIPTORS = 512
 
 
 def run(listening: socket.socket, patience: float) -> bool:
@@ -79,7 +83,18 @@ async def _serve(front: Front, listening: socket.socket, patience: float) -> Non
         told.set()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
-    await connection.serve(front, listening, told, patience)
+    await connection.serve(front, listening, told, patience, _room_for_connections())
+
+
+def _room_for_connections() -> int:
+    """How many connections there may be, so that descriptors are left for all else: files, pipes, queries' processes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connection.CONNECTIONS + _OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(soft - _OTHER_DESCRIPTORS, soft // 4)
+    return connection.CONNECTIONS
 
 
 def _front(library: Library, request_log: _RequestLog) -> Front:

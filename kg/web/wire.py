@@ -12,7 +12,7 @@ import http.client
 import re
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from email.utils import formatdate
 from typing import Protocol
 
@@ -22,7 +22,7 @@ AHEAD = 262_144
 #: Answers of up to this many bytes are copied behind their header, which costs less than a second piece.
 _COPIED = 65_536
 
-Fields = Iterable[tuple[str, str]]
+Fields = Collection[tuple[str, str]]
 
 
 class ClientGone(Exception):
@@ -56,7 +56,7 @@ def field_lines(fields: Fields) -> bytes:
     """Fields as they go out, each on a line. Raises `ValueError` where one would end its line early, or is not Latin-1."""
     lines = [f"{name}: {value}\r\n" for name, value in fields]
     text = "".join(lines)
-    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
         raise ValueError("a field of the header has the end of a line in it")
     return text.encode("latin-1")
 
@@ -68,7 +68,10 @@ class Way(Protocol):
     client: str
     server: str
     lost: bool
-    ending: bool
+
+    @property
+    def ending(self) -> bool:
+        """Whether the answer that is next is the last."""
 
     def send(self, data: bytes) -> None:
         """Send bytes, if somebody is there."""
@@ -106,6 +109,7 @@ class Request:
         self._parts: deque[bytes] = deque()
         self._held = 0
         self.complete = False
+        self.broken = False  # whether it will never be complete
         self._more: asyncio.Future[None] | None = None
         self._begun = False
         self._left: int | None = None  # bytes of the answer still to come; None: it goes in chunks, or there is none
@@ -120,7 +124,7 @@ class Request:
         while not self._parts:
             if self.complete:
                 raise StopAsyncIteration
-            if self._connection.lost:
+            if self._connection.lost or self.broken:
                 raise ClientGone
             self._connection.invite(self)
             self._more = self._connection.loop.create_future()
@@ -214,8 +218,14 @@ class Request:
         if self._begun:
             raise RuntimeError("a request is answered once")
         lines = field_lines(headers)
-        if length is not None and b"content-length:" not in lines:
-            lines += b"content-length: %d\r\n" % length
+        if length is not None:
+            for name, value in headers:
+                if name == "content-length":
+                    if value != str(length) and self.method != "HEAD":
+                        raise ValueError("an answer is not as long as it says")  # and another would begin in its middle
+                    break
+            else:
+                lines += b"content-length: %d\r\n" % length
         self._begun = True
         if not self.complete or not self.persistent or self._connection.ending:
             self.persistent = False
@@ -226,7 +236,7 @@ class Request:
 
 
 #: `http://host` before the path, which a proxy writes and any server has to take (RFC 9112, section 3.2.2).
-ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
+ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(?=[/?#]|$)", re.IGNORECASE)
 
 
 def _parts_of(target: bytes) -> tuple[str, str]:

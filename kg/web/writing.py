@@ -267,19 +267,17 @@ def _sent_document(library: Library, iri: str, data: bytes, *, may_be_empty: boo
 
 
 def why() -> tuple[str, str]:
-    """The kind of change and the note, which is percent-encoded UTF-8: headers are ASCII, and the server in front drops others."""
+    """The kind of change and the note, which is percent-encoded UTF-8: of what is not ASCII in a header, proxies make what they will."""
     note = request.headers.get("KG-Note", "").strip()
-    if not note and "KG-Note" in request.headers:
+    if not note.isascii() or (not note and "KG-Note" in request.headers):
         raise RequestError(
             "KG-Note is empty, or has characters that a header cannot carry; percent-encode what is not ASCII, or leave it out",
             header="KG-Note",
         )
     try:
-        # WSGI hands bytes over as Latin-1 (PEP 3333).
-        raw = note.encode("latin-1") if all(ord(c) < 256 for c in note) else note.encode()
-        note = unquote_to_bytes(raw).decode()
+        note = unquote_to_bytes(note).decode()
     except UnicodeError:
-        raise RequestError("KG-Note is not UTF-8, neither as it is nor percent-encoded", header="KG-Note") from None
+        raise RequestError("KG-Note is not UTF-8, percent-encoded", header="KG-Note") from None
     return request.headers.get("KG-Change", "recorded").strip(), note
 
 

@@ -72,17 +72,13 @@ def environ_of(scope: Any, body: bytes, caller: Caller) -> dict[str, Any]:
     if "host" not in scope.headers and getattr(scope, "authority", None):
         environ["HTTP_HOST"] = scope.authority
     for name, value in scope.headers.items():
+        if "_" in name:
+            continue  # in the environment it would be another, of which caches and proxies know nothing
         key = name.upper().replace("-", "_")
         if key == "CONTENT_TYPE":
             environ[key] = value
         elif key != "CONTENT_LENGTH":
-            # Repeated fields are one with commas (RFC 9110, section 5.3).
-            field = f"HTTP_{key}"
-            environ[field] = f"{environ[field]},{value}" if field in environ else value
-    for name in scope.headers.keys():  # noqa: SIM118 — no dictionary
-        # The server gives no value that is not ASCII: it came all the same, and whoever reads it is to know.
-        if name not in ("content-type", "content-length"):
-            environ.setdefault(f"HTTP_{name.upper().replace('-', '_')}", "")
+            environ[f"HTTP_{key}"] = value
     return environ
 
 
