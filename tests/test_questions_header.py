@@ -63,6 +63,39 @@ def test_columns_of_the_header_are_those_of_the_answer_in_order(question: Questi
     assert [variable.value for variable in answer.variables] == list(question.columns)
 
 
+#: The act that a row rests on, where that is not `act`, with what comes before `Article`, `Outlet` … in the columns about it.
+ACTS = {
+    "contested": {"affirmation": "affirmation", "denial": "denial"},
+    "days-to-admission": {"claim": "", "admission": "admission"},
+    "denied-what-was-admitted": {"admission": "admission", "denial": "denial"},
+    "drifting-certainty": {"inner": "inner", "outer": "outer"},
+    "first-claim-of-deployment": {"claim": ""},
+    "latest-reversals": {"fromAct": "from", "toAct": "to"},
+    "plans-that-came-true": {"plan": "plan", "fact": "fact"},
+    "reported-differently": {"one": "one", "other": "other"},
+    "reversals": {"fromAct": "from", "toAct": "to"},
+    "standing-denials": {"denial": "", "admission": "admission"},
+    "unnamed-only": {"origin": ""},
+    "who-admitted-combat": {"admission": ""},
+}
+
+#: Rows that rest on no act: articles of the outlet that is asked for; what joins two propositions; a post that a document holds.
+WITHOUT_ACTS = {"articles-of-outlet", "joined-propositions", "posts"}
+
+
+@pytest.mark.parametrize(
+    "question", [q for q in QUESTIONS if q.id not in WITHOUT_ACTS], ids=lambda question: question.id
+)
+def test_each_row_has_its_act_and_article_outlet_day_and_words(question: Question) -> None:
+    for act, before in ACTS.get(question.id, {"act": ""}).items():
+        of = [
+            f"{before}{name.capitalize() if before else name}"
+            for name in ("article", "outlet", "published", "quotation")
+        ]
+        assert {act, *of} <= question.columns.keys()
+        assert of[-1] in question.evidence
+
+
 @each_question
 def test_chart_and_related_questions_are_there(question: Question) -> None:
     assert set(question.related) <= set(catalogue()) - {question.id}

@@ -90,6 +90,8 @@ def test_who_admitted_combat_in_words(served: Server) -> None:
         "date": "2025-04-26",
         "article": served.url + "article/russia-admits-north-korean-soldiers",
         "quotation": "fighters from North Korea are engaged in combat alongside Russian forces",
+        "outlet": "",
+        "published": "",
     }
 
 
