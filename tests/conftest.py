@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from serving import Server, unused_port
+from serving import Serve, Server, unused_port
 
 from kg import assets
 from kg import config as settings
@@ -90,9 +90,6 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert server.stop() == 0, server.output
     finally:
         server.kill()
-
-
-Serve = Callable[..., Server]
 
 
 @pytest.fixture

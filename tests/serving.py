@@ -219,6 +219,10 @@ class Server:
         self.process.wait()
 
 
+#: What starts a server of the test's own: the fixture `serve`.
+Serve = Callable[..., Server]
+
+
 def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path("/proc", str(pid), "cmdline").read_bytes().replace(b"\0", b" ").decode()

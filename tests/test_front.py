@@ -17,8 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 import zstandard
-from conftest import Serve
-from serving import Reply, Server, kg, until
+from serving import Reply, Serve, Server, kg, until
 
 from kg.engine import Query
 from kg.library import Library

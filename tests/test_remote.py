@@ -25,7 +25,6 @@ from typing import Any
 import generate
 import pyoxigraph as ox
 import pytest
-from conftest import Serve
 from engines.servers import (
     PASS,
     VIRTUOSO_PACKAGE,
@@ -38,7 +37,7 @@ from engines.servers import (
     virtuoso_is_missing,
 )
 from generate import Act
-from serving import kg, until
+from serving import Serve, kg, until
 from test_questions_on_seeds import CASES, bound
 
 from kg import config as settings
