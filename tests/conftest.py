@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
 from serving import Serve, Server, unused_port
 
 from kg import assets
 from kg import config as settings
 from kg.config import Config
 from kg.library import Library, open_library, read_file
+from kg.web import create_app
 
 BASE = "https://kg.example/"
 
@@ -65,6 +67,22 @@ def seeded(seeded_directory: Path, config: Config) -> Iterator[Library]:
     with open_library(config, create=False, owner=True) as opened:
         opened.settle()
         yield opened
+
+
+@pytest.fixture(scope="module")
+def seeds(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """A library with the seeds in it for the tests of one module, which only read; its base is https://kg.example/."""
+    data = tmp_path_factory.mktemp("seeds") / "data"
+    shutil.copytree(seeded_directory, data)
+    with open_library(settings.read({}, data=data, query_processes=1), create=False, owner=True) as opened:
+        opened.settle()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def client(seeds: Library) -> FlaskClient:
+    """Asks the application over `seeds`, in this process."""
+    return create_app(seeds).test_client()
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import generate
 import pytest
 from flask.testing import FlaskClient
+from markup import text
 
 from kg import config as configuration
 from kg.asking import Desk
@@ -25,25 +24,6 @@ from kg.web import actors, create_app
 BASE = "https://kg.example/"
 DENIED = "North Korean troops are present on Russian territory"
 ADMITTED = "North Korean troops are in combat in the Kursk region on Russia's side"
-
-
-@pytest.fixture(scope="module")
-def library(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    data = tmp_path_factory.mktemp("actors") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as opened:
-        opened.settle()
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def client(library: Library) -> FlaskClient:
-    return create_app(library).test_client()
-
-
-def text(markup: str) -> str:
-    """What markup says, on one line."""
-    return re.sub(r" ([,.;:])", r"\1", " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split()))
 
 
 def page(client: FlaskClient, slug: str, query: str = "", **headers: str) -> str:
@@ -199,8 +179,8 @@ def test_description_for_search_engines_is_that_of_its_kind(client: FlaskClient,
         assert "http://www.wikidata.org/entity/Q159" in described["sameAs"]
 
 
-def test_a_former_state_says_only_what_its_document_said(client: FlaskClient, library: Library) -> None:
-    found = library.read(f"{BASE}actor/russia")
+def test_a_former_state_says_only_what_its_document_said(client: FlaskClient, seeds: Library) -> None:
+    found = seeds.read(f"{BASE}actor/russia")
     assert found is not None
     whole = page(client, "russia", f"?revision={found[1].seq}")
     assert 'id="positions"' not in whole
@@ -251,9 +231,9 @@ def test_a_page_of_many_acts_is_bounded_and_says_so(tmp_path: Path, monkeypatch:
     made.append(generate.article("long", acts, published=date(2025, 1, 1)))
     with open_library(
         configuration.read({}, data=tmp_path / "data", base=BASE, query_processes=1), create=True, owner=True
-    ) as library:
-        library.accept([it.document(Base(BASE)) for it in made], agent="test")
-        whole = page(create_app(library).test_client(), "busy")
+    ) as crowded:
+        crowded.accept([it.document(Base(BASE)) for it in made], agent="test")
+        whole = page(create_app(crowded).test_client(), "busy")
     said = text(part(whole, "positions"))
     assert "Drawn from its newest 30 entries." in said
     assert "more propositions are not drawn" in said

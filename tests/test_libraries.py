@@ -22,8 +22,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from kg import config as configuration
-from kg.library import Library, open_library
+from kg.library import Library
 from kg.web import create_app, libraries
 
 ROOT = Path(__file__).parent.parent
@@ -56,15 +55,6 @@ def built() -> Path:
         pytest.skip("npm's registry cannot be reached, or there is no npm")
     libraries.installed.cache_clear()
     return libraries.BUILT
-
-
-@pytest.fixture(scope="module")
-def client(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    data = tmp_path_factory.mktemp("libraries") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as library:
-        library.settle()
-        yield create_app(library).test_client()
 
 
 @pytest.fixture

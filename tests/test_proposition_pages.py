@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from markup import text
 
-from kg import config as configuration
 from kg.asking import Desk
 from kg.errors import QueryTimeout
-from kg.library import Library, open_library
-from kg.web import create_app, propositions
+from kg.library import Library
+from kg.web import propositions
 
 BASE = "https://kg.example/"
 PRESENCE = "north-korean-troops-on-russian-territory"
 COMBAT = "north-korean-troops-fight-in-kursk"
 ENDED = "fighting-in-kursk-has-ended"
-
-
-@pytest.fixture(scope="module")
-def library(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    data = tmp_path_factory.mktemp("propositions") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as opened:
-        opened.settle()
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def client(library: Library) -> FlaskClient:
-    return create_app(library).test_client()
-
-
-def text(markup: str) -> str:
-    """What markup says, on one line."""
-    return re.sub(r" ([,.;:])", r"\1", " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split()))
 
 
 def page(client: FlaskClient, slug: str, asof: str = "") -> str:
@@ -272,8 +249,8 @@ def test_a_proposition_of_many_acts_is_bounded_and_says_so(
     )
 
 
-def test_a_former_state_says_only_what_its_document_said(client: FlaskClient, library: Library) -> None:
-    found = library.read(f"{BASE}proposition/{COMBAT}")
+def test_a_former_state_says_only_what_its_document_said(client: FlaskClient, seeds: Library) -> None:
+    found = seeds.read(f"{BASE}proposition/{COMBAT}")
     assert found is not None
     whole = client.get(f"/proposition/{COMBAT}.html?revision={found[1].seq}").text
     assert 'id="stands"' not in whole

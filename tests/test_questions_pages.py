@@ -6,11 +6,8 @@ import csv
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html import unescape
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,25 +15,14 @@ import pytest
 from flask.testing import FlaskClient
 from serving import Server
 
-from kg import config as configuration
 from kg import questions
-from kg.library import open_library
 from kg.questions import catalogue
 from kg.tables import FORMATS
 from kg.terms import KINDS
-from kg.web import create_app, libraries
+from kg.web import libraries
 
 BASE = "https://kg.example/"
 NAMED = questions.find("positions")
-
-
-@pytest.fixture(scope="module")
-def client(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    data = tmp_path_factory.mktemp("pages") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as library:
-        library.settle()
-        yield create_app(library).test_client()
 
 
 class Page(HTMLParser):

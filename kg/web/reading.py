@@ -217,10 +217,7 @@ class Reading:
                 event = self.document(iri)
                 if event is None:
                     continue
-                times = {s.object for s in event.triples if s.predicate.value == EKG + "time"}
-                of_time = {
-                    s.predicate.value.removeprefix(EKG): _text(s.object) for s in event.triples if s.subject in times
-                }
+                of_time = time_of(event)
                 bounds = tuple(filter(None, (of_time.get("earliest"), of_time.get("latest"))))
                 found[iri] = (bounds or ("~",), self._value(t.object, told), Value(span_of(of_time)))
         return tuple((event, time) for _, event, time in sorted(found.values(), key=lambda item: item[0]))
@@ -395,6 +392,13 @@ def span_of(found: Mapping[str, str]) -> str:
     if earliest or latest:
         return f"from {earliest}" if earliest else f"until {latest}"
     return found.get("edtf") or found.get("surface", "")
+
+
+def time_of(event: Document) -> dict[str, str]:
+    """What is known of the time of an event: its bounds, and how it was written."""
+    subject = ox.NamedNode(event.iri)
+    times = {t.object for t in event.triples if t.subject == subject and t.predicate.value == EKG + "time"}
+    return {t.predicate.value.removeprefix(EKG): _text(t.object) for t in event.triples if t.subject in times}
 
 
 def _types(triples: list[ox.Triple]) -> list[str]:
