@@ -104,10 +104,12 @@ class Desk:
             tuple(Column(name, question.columns.get(name, ""), name in evidence) for name in names),
             tuple(rows[: wish.limit]),
             library.base,
+            question.empty,
         )
 
     def _term(self, parameter: Parameter, text: str) -> Term:
         kinds = [kind for kind in parameter.kinds if kind in KINDS]
+        parameter.require_characters(text)
         if parameter.type != "iri" or not (kinds or "act" in parameter.kinds):
             return parameter.read(text)
         try:

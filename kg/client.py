@@ -6,7 +6,9 @@ same errors: what a service refuses with a problem document is raised as the err
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +17,14 @@ from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, overload
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import pyoxigraph as ox
 
 from kg import __version__, config, questions
 from kg.asking import Desk
 from kg.engine import Query
-from kg.errors import KgError, RequestError
+from kg.errors import InvalidParameter, KgError, RequestError, UnknownQuestion
 from kg.library import Library, open_library
 from kg.tables import FORMATS, chart, plain, type_of
 
@@ -45,12 +47,14 @@ Row = dict[str, Cell]
 
 class Rows(Sequence[Row]):
     """An answer: rows, each a dictionary by column. `types`, `meanings` and `evidence` tell of the columns; `complete` is false where
-    there are more rows than the limit; `revision` is the state of the graph that they are of."""
+    there are more rows than the limit; `revision` is the state of the graph that they are of; `empty` says of an answer without rows
+    why that may be."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self.question: str = answer.get("question", "")
         self.summary: str = answer.get("summary", "")
         self.parameters: dict[str, str] = dict(answer.get("parameters", {}))
+        self.empty: str = answer.get("empty", "")
         self.base: str = answer.get("base", "")
         self.revision: int = answer["revision"]
         self.complete: bool = answer.get("complete", True)
@@ -77,8 +81,11 @@ class Rows(Sequence[Row]):
         return f"<{len(self)} rows of {', '.join(self.columns)} at revision {self.revision}>"
 
     def to_pandas(self) -> pandas.DataFrame:
-        """The rows as a data frame; columns of dates as such. Needs pandas."""
-        import pandas
+        """The rows as a data frame: dates, whole numbers and truth values as such, whether or not some are missing. Needs pandas."""
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError("a data frame needs pandas: pip install pandas") from None
 
         frame = pandas.DataFrame(self._rows, columns=list(self.columns))
         for name, kind in self.types.items():
@@ -89,6 +96,8 @@ class Rows(Sequence[Row]):
                 )
             elif kind == "integer":
                 frame[name] = frame[name].astype("Int64")
+            elif kind == "boolean":
+                frame[name] = frame[name].astype("boolean")
         return frame
 
 
@@ -124,15 +133,31 @@ class Connection:
     def ask(self, question: str, *, limit: int | None = None, revision: int | None = None, **parameters: Any) -> Rows:
         """The answer to a question of the catalogue, by its id.
 
-        Parameters are texts, numbers, truth values or dates, by their names; things may be given by address, slug or label.
-        Raises `UnknownQuestion`, `InvalidParameter` and what else a question can fail of, as in `kg.errors`.
+        Parameters are texts, numbers, truth values or dates, by their names, with a `_` behind those that Python keeps for itself
+        (`from_`); things may be given by address, slug or label. Raises `UnknownQuestion`, `InvalidParameter` and what else a
+        question can fail of, as in `kg.errors`.
         """
-        given = {"limit": limit, "revision": revision, **parameters}
-        texts = {name: _text(value) for name, value in given.items() if value is not None}
-        return Rows(json.loads(self.write(question, "json", texts)))
+        given = {
+            "limit": limit,
+            "revision": revision,
+            **{name.removesuffix("_"): parameters[name] for name in parameters},
+        }
+        texts = {name: _text(name, value) for name, value in given.items() if value is not None}
+        return self.read(question, texts)
+
+    def read(self, question: str, given: Mapping[str, str]) -> Rows:
+        """The answer as rows, asked with texts."""
+        body = self.write(question, "json", given)
+        try:
+            return Rows(json.loads(body))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise RequestError("the answer is not one of an event knowledge graph") from None
 
     def write(self, question: str, form: str, given: Mapping[str, str]) -> bytes:
         """The answer in a format of `kg.tables.FORMATS`, or `vl.json`: the question's chart with the rows in it."""
+        for name, text in given.items():
+            if not text.isprintable() and re.search(r"[\ud800-\udfff]", text):
+                raise InvalidParameter(f"{name} has a character that is none", parameter=name)
         return self._source.write(question, form, given)
 
     def query(self, sparql: str) -> Rows | bool | str:
@@ -169,15 +194,18 @@ class Connection:
 def connect(where: str | Path) -> Connection:
     """A connection to a running service, by its address, or to a data directory, by its path.
 
-    Raises `StorageError` where the directory has no graph; whether a service answers shows when it is asked.
+    Raises `StorageError` where the directory has no graph, and `RequestError` for what is no address of a service; whether one
+    answers shows when it is asked.
     """
-    if isinstance(where, str) and where.startswith(("http://", "https://")):
+    if isinstance(where, str) and ("://" in where or re.match(r"[\w.-]+:[0-9]+(/|$)", where)):
         return Connection(_Service(where))
     settings = replace(config.read(data=Path(where)), query_processes=1)
     return Connection(_Directory(open_library(settings, create=False, owner=False)))
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, list | tuple | set | frozenset | dict | bytes):
+        raise InvalidParameter(f"{name} is one value; got a {type(value).__name__}", parameter=name)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
@@ -227,36 +255,85 @@ class _Service:
     """A running service."""
 
     def __init__(self, address: str) -> None:
-        self._base = address.rstrip("/") + "/"
+        self._base = _checked(address).rstrip("/") + "/"
 
     def questions(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self._read("questions.json")[0])
-        return found
+        try:
+            found: list[dict[str, Any]] = json.loads(self._read("questions.json", "application/json")[0])
+            if isinstance(found, list) and all({"id", "summary"} <= question.keys() for question in found):
+                return found
+        except (ValueError, TypeError, AttributeError):
+            pass
+        raise self._stranger("questions.json")
 
     def write(self, question: str, form: str, given: Mapping[str, str]) -> bytes:
+        if re.search(r"[/.]", question):  # would be another address
+            raise UnknownQuestion(f"there is no question {question[:80]!r}; the catalogue lists all there are")
+        for name in ("excel", "format"):  # the address takes them, the question does not
+            if name in given:
+                raise InvalidParameter(f"there is no parameter {name!r}", parameter=name)
         suffix = form if form in FORMATS else "vl.json"
-        return self._read(f"questions/{quote(question, safe='')}.{suffix}?{urlencode(given)}")[0]
+        path = f"questions/{quote(question, safe='')}.{suffix}"
+        body, headers = self._read(f"{path}?{urlencode(given)}", FORMATS.get(suffix, "application/json"))
+        if "KG-Revision" not in headers:
+            raise self._stranger(path)
+        return body
 
     def query(self, sparql: str) -> tuple[str, bytes, int]:
-        accept = "application/sparql-results+json, text/turtle;q=0.9"
-        body, headers = self._read("sparql", urlencode({"query": sparql}).encode(), accept)
+        text = urlencode({"query": sparql}, errors="replace").encode()
+        body, headers = self._read("sparql", "application/sparql-results+json", "text/turtle", data=text)
         kind = "triples" if headers.get("Content-Type", "").startswith("text/turtle") else "solutions"
         return kind, body, int(headers.get("KG-Revision") or 0)
 
     def close(self) -> None:
         pass
 
-    def _read(self, path: str, data: bytes | None = None, accept: str = "*/*") -> tuple[bytes, Any]:
-        headers = {"Accept": f"{accept}, application/problem+json", "User-Agent": f"kg/{__version__}"}
-        request = urllib.request.Request(self._base + path, data, headers)  # noqa: S310 - `connect` saw to its scheme
+    def _read(self, path: str, *types: str, data: bytes | None = None) -> tuple[bytes, Any]:
+        """The body and header of an answer in one of these media types, the first of them preferred."""
+        accept = ", ".join(
+            [types[0], *(f"{media_type};q=0.9" for media_type in (*types[1:], "application/problem+json"))]
+        )
+        headers = {"Accept": accept, "User-Agent": f"kg/{__version__}"}
+        request = urllib.request.Request(self._base + path, data, headers)  # noqa: S310 - `_checked` saw to its scheme
         try:
             with urllib.request.urlopen(request, timeout=_PATIENCE) as response:  # noqa: S310
-                return response.read(), response.headers
+                body, found = response.read(), response.headers
         except urllib.error.HTTPError as error:
             with error:
-                raise _error(error, error.read()) from None
+                try:
+                    raise _error(error, error.read()) from None
+                except (OSError, http.client.HTTPException):
+                    raise self._stranger(path) from None
+        except TimeoutError:
+            raise RequestError(f"{self._base} did not answer within {_PATIENCE:.0f} seconds") from None
         except OSError as error:
-            raise RequestError(f"{self._base} cannot be reached: {getattr(error, 'reason', error)}") from None
+            why = getattr(error, "reason", error)
+            if isinstance(why, TimeoutError):
+                raise RequestError(f"{self._base} did not answer within {_PATIENCE:.0f} seconds") from None
+            raise RequestError(f"{self._base} cannot be reached: {why}") from None
+        except http.client.IncompleteRead:
+            raise RequestError(f"{self._base} broke off in the middle of the answer") from None
+        except http.client.HTTPException:
+            raise self._stranger(path) from None
+        if found.get_content_type() not in types:
+            raise self._stranger(path)
+        return body, found
+
+    def _stranger(self, path: str) -> RequestError:
+        address = self._base + path.partition("?")[0]
+        return RequestError(f"{address} did not answer as an event knowledge graph does; is that its address?")
+
+
+def _checked(address: str) -> str:
+    """The address of a service. Raises `RequestError` for what cannot be one."""
+    try:
+        parts = urlsplit(address)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        sound = False
+    if not sound or parts.username is not None or parts.query or parts.fragment or re.search(r"[^!-~]", address):
+        raise RequestError(f"{address[:200]!r} is no address of a service, such as http://localhost:8000/")
+    return address
 
 
 def _error(error: urllib.error.HTTPError, body: bytes) -> KgError:
@@ -266,9 +343,8 @@ def _error(error: urllib.error.HTTPError, body: bytes) -> KgError:
         name = problem["type"].rpartition("#")[2]
         detail = str(problem["detail"])
     except (ValueError, KeyError, TypeError, AttributeError):
-        return RequestError(
-            f"{error.url} answered {error.code} {error.reason}, and not as an event knowledge graph does"
-        )
+        reason = " ".join(str(error.reason).split())
+        return RequestError(f"{error.url} answered {error.code} {reason}, and not as an event knowledge graph does")
     facts = {
         key: value for key, value in problem.items() if key not in ("type", "title", "status", "detail", "request")
     }

@@ -3,8 +3,8 @@
 Promises that a look-up costs the same however many documents there are, once the register has caught up, and knows every document
 that the journal has.
 
-A name is an address, a kind and a slug (`actor/russia`), a slug, a label in any language whatever its case, or the beginning of
-labels of one document only; whichever of these fits first.
+A name is an address, a kind and a slug (`actor/russia`), a slug, a label in any language, or the beginning of labels of one
+document only; whichever of these fits first. But in addresses, whether letters are small or capital makes no difference.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ class Names:
         asked = " ".join(text.split())
         if (iri := self._by_address(asked, kinds)) is not None:
             return iri
-        if SLUG.fullmatch(asked):
-            by_slug = [iri for kind in kinds if self._is_there(iri := self._base.document(kind, asked))]
+        slug = asked.lower()
+        if SLUG.fullmatch(slug):
+            by_slug = [iri for kind in kinds if self._is_there(iri := self._base.document(kind, slug))]
             if by_slug:
                 return self._only([Match(iri, self.label(iri) or asked) for iri in by_slug], text, kinds)
         folded = fold(asked)
@@ -150,14 +151,14 @@ class Names:
         return Coverage(int(outlets[0]), days[0] or "", days[1] or "")
 
     def _by_address(self, text: str, kinds: Sequence[str]) -> str | None:
-        kind, colon, rest = text.partition(":")
-        if kind in KINDS and colon:
-            text = f"{kind}/{rest}"
-        kind, slash, slug = text.partition("/")
-        iri = self._base.document(kind, slug) if slash and kind in KINDS and SLUG.fullmatch(slug) else text
-        if iri is text and not text.startswith(("http://", "https://")):
+        # As it stands in an address bar, a prefixed name, or a query in SPARQL.
+        short = re.fullmatch(r"/?([a-z]+)[:/]([a-z0-9-]+)(?:\.[a-z]+)?", text.lower())
+        if short and short[1] in KINDS and SLUG.fullmatch(short[2]):
+            iri = self._base.document(short[1], short[2])
+        elif (bare := text.removeprefix("<").removesuffix(">")).startswith(("http://", "https://")):
+            iri = re.sub(r"\.[a-z]+$", "", bare)
+        else:
             return None
-        iri = iri.removesuffix(".html")
         found = self._base.document_of(iri)
         if found is None or found != iri:
             raise UnknownName(f"{text[:200]} is no {_or(kinds)} here; those are {self._base}{kinds[0]}/…")

@@ -29,7 +29,8 @@ Three rules keep the cost of a question with its answer and not with the graph. 
    patterns follow that have to start from those rows, as a pattern without a constant counts as a million.
 2. A constant as object (`ekg:stance ekg:Affirms`, `a ekg:Admission`) counts as a thousand and is where Oxigraph begins. Unless that is the
    beginning meant, use a variable and FILTER. An IRI made from text, or bound by an OPTIONAL, is never looked up: find it again
-   from the parameter, and compare. What an OPTIONAL has bound is looked up only by an OPTIONAL inside it.
+   from the parameter, and compare. Where there may be no such text, the IRI has no value and later patterns match everything:
+   `COALESCE(IRI(…), ekg:Denies)`, any term that they do not match. What an OPTIONAL has bound is looked up only by an OPTIONAL inside it.
 3. Patterns within EXISTS are not put in order: each is looked up only by what stands outside. One pattern for each, the next within a
    FILTER EXISTS inside it. A UNION is looked up if all branches bind what joins it to the rest and none has an OPTIONAL on
    that; DISTINCT, GROUP BY, MINUS and subqueries never are: they start from the parameter themselves, and come last.
@@ -60,7 +61,7 @@ LIMITS = (1, 10_000)
 LIMIT = 1_000
 
 #: What addresses and commands mean by themselves, and so cannot be a question's parameter.
-RESERVED = frozenset({"limit", "revision", "format", "excel", "q", "url", "data", "chart"})
+RESERVED = frozenset({"limit", "revision", "format", "excel", "q", "url", "data", "chart", "param"})
 
 #: Parameters that mean the same in every question that has them.
 _FIXED = {
@@ -111,30 +112,36 @@ class Parameter:
         """The term that a text stands for; for `type` iri only where the kind is `term` or `iri`. Raises `InvalidParameter`."""
         if self.choices and text not in self.choices and text.rpartition(":")[2] not in self.choices:
             raise self.refuse(f"is one of {', '.join(self.choices)}; got {_shown(text)}")
-        if "\x00" in text or re.search(r"[\ud800-\udfff]", text):
-            raise self.refuse("has a character that is none")
+        self.require_characters(text)
         if self.type == "iri":
             return self.read_term(text)
         if self.type == "date":
+            day = text.strip()
+            if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day):
+                raise self.refuse(f"is a day, YYYY-MM-DD, such as 2025-04-26; got {_shown(text)}")
             try:
-                if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-                    raise ValueError
-                date.fromisoformat(text)
+                date.fromisoformat(day)
             except ValueError:
-                raise self.refuse(f"is a day, YYYY-MM-DD, such as 2025-04-26; got {_shown(text)}") from None
-            return ox.Literal(text, datatype=ox.NamedNode(XSD + "date"))
+                raise self.refuse(f"is a day, YYYY-MM-DD, and there is no {day} in the calendar") from None
+            return ox.Literal(day, datatype=ox.NamedNode(XSD + "date"))
         if self.type == "boolean":
-            if text.lower() not in _TRUTH:
+            truth = text.strip().lower()
+            if truth not in _TRUTH:
                 raise self.refuse(f"is yes or no; got {_shown(text)}")
-            return ox.Literal(_TRUTH[text.lower()], datatype=ox.NamedNode(XSD + "boolean"))
+            return ox.Literal(_TRUTH[truth], datatype=ox.NamedNode(XSD + "boolean"))
         if self.type == "integer":
-            number = whole_number(text)
+            number = whole_number(text.strip())
             low, high = self.minimum, self.maximum
             if number is None or (low is not None and number < low) or (high is not None and number > high):
                 bounds = ("" if low is None else f" from {low:,}") + ("" if high is None else f" to {high:,}")
                 raise self.refuse(f"is a whole number{bounds}; got {_shown(text)}")
             return ox.Literal(str(number), datatype=ox.NamedNode(XSD + "integer"))
         return ox.Literal(text) if self.type == "literal" else ox.Literal(text, language=self.type)
+
+    def require_characters(self, text: str) -> None:
+        """Raise `InvalidParameter` where a text holds what is no character: NUL, or half of a surrogate pair."""
+        if "\x00" in text or re.search(r"[\ud800-\udfff]", text):
+            raise self.refuse("has a character that is none")
 
     def read_term(self, text: str) -> ox.NamedNode:
         """The IRI that is written out, or the term of the vocabulary that is meant."""
@@ -286,7 +293,7 @@ def find(name: str) -> Question:
     """The question of that id. Raises `UnknownQuestion`, which names near ones."""
     if name in catalogue():
         return catalogue()[name]
-    near = difflib.get_close_matches(name, catalogue(), 3, 0.5)
+    near = difflib.get_close_matches(name.lower(), catalogue(), 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "the catalogue lists all there are"
     raise UnknownQuestion(f"there is no question {_shown(name)}; {hint}", near=near)
 

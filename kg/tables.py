@@ -1,8 +1,9 @@
 """Answers as tables of terms, and the forms in which they leave: JSON, CSV, TSV, XML, Markdown.
 
 Hides how each format writes a value. Promises that a form is whole, that the same table gives the same bytes, and that no cell of a
-CSV or TSV is taken for a formula by a spreadsheet: text that begins with `= + - @`, a tab or a carriage return gets an apostrophe
-before it, as spreadsheets themselves mark text. Numbers stay numbers. For the bare values there is `/sparql`.
+CSV or TSV is taken for a formula by a spreadsheet: text that begins with `= + - @`, also in the wide form of East Asian keyboards,
+with a tab or with the end of a line gets an apostrophe before it, as spreadsheets themselves mark text. Numbers stay numbers.
+For the bare values there is `/sparql`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _INTEGERS = frozenset(
     for name in ("integer", "int", "long", "short", "byte", "nonNegativeInteger", "positiveInteger", "negativeInteger", "nonPositiveInteger", "unsignedInt")
 )  # fmt: skip
 _DECIMALS = frozenset(XSD + name for name in ("decimal", "double", "float"))
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: With what a cell begins that some spreadsheet takes for a formula (OWASP, CSV Injection).
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Column:
 @dataclass(frozen=True)
 class Table:
     """An answer: rows of values under columns, as of a revision. `parameters` are those it was asked with, as a caller would write
-    them; `complete` is false where there are more rows than `limit`."""
+    them; `complete` is false where there are more rows than `limit`; `empty` says why it may be empty, where it is."""
 
     question: str
     summary: str
@@ -66,6 +68,7 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Value, ...], ...] = field(repr=False)
     base: Base | None = None
+    empty: str = ""
 
     def write(self, form: str, *, excel: bool = False) -> bytes:
         """The table in one of `FORMATS`. With `excel`, CSV and TSV begin with the mark by which Excel knows UTF-8."""
@@ -80,7 +83,7 @@ class Table:
     def as_json(self) -> dict[str, Any]:
         """The table for programs that know no RDF: plain values, with a type for each column."""
         names = [column.name for column in self.columns]
-        return {
+        return ({} if self.rows or not self.empty else {"empty": self.empty}) | {
             "question": self.question,
             "summary": self.summary,
             "parameters": dict(self.parameters),
@@ -184,6 +187,7 @@ def _markdown(table: Table) -> bytes:
     count = len(table.rows)
     more = "" if table.complete else f", the first of more than {count}"
     lines += ["", f"{count} row{'s' * (count != 1)}{more}, at revision {table.revision}."]
+    lines += ["", table.empty] if table.empty and not count else []
     return ("\n".join(re.sub(r"[\r\n]+", " ", line) for line in lines) + "\n").encode()
 
 
@@ -248,11 +252,42 @@ def read_results(body: bytes) -> tuple[list[str], list[tuple[Value, ...]]]:
     return names, [tuple(solution[name] for name in names) for solution in parsed]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What of an answer a chart shows: how many of its rows, of how many, in how many bands, and the fields that a row must have."""
+
+    drawn: int
+    rows: int
+    bands: int
+    needs: tuple[str, ...]
+
+
 def chart(question: Question, table: Table) -> dict[str, Any]:
-    """The question's Vega-Lite specification with the rows as its data set `rows`: whole in itself, nothing is fetched."""
+    """The question's Vega-Lite specification with the rows as its data set `rows`: whole in itself, nothing is fetched.
+
+    Days are read as days of the clock at hand: Vega takes a date for midnight in Greenwich, and west of it shows the day before.
+    """
+    specification = _specification(question)
+    days = {
+        column.name: "date:'%Y-%m-%d'" for place, column in enumerate(table.columns) if table.type_of(place) == "date"
+    }
+    if days:
+        specification.setdefault("data", {"name": "rows"})["format"] = {"parse": days}
+    specification["datasets"] = {"rows": table.as_json()["rows"]}
+    return specification
+
+
+def drawn_of(specification: Mapping[str, Any]) -> Drawing:
+    """What a chart with its rows in it shows."""
+    rows, meta = specification["datasets"]["rows"], specification.get("usermeta", {})
+    needs, bands = tuple(meta.get("needs", ())), meta.get("bands")
+    drawn = [row for row in rows if all(row.get(name) is not None for name in needs)]
+    return Drawing(len(drawn), len(rows), len({row.get(bands) for row in drawn}), needs)
+
+
+def _specification(question: Question) -> dict[str, Any]:
     path = question.chart_specification()
     if path is None:
         raise NotFound(f"the question {question.id} has no chart")
     specification: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    specification["datasets"] = {"rows": table.as_json()["rows"]}
     return specification

@@ -73,7 +73,10 @@ def test_every_question_is_described_with_its_parameters(description: dict[str, 
         assert set(described) == {*question.parameters, "limit"}
         for name, parameter in question.parameters.items():
             assert described[name]["required"] == (parameter.required and parameter.default is None)
-            assert parameter.help in described[name]["description"]
+            assert parameter.help[1:] in described[name]["description"]
+            assert (
+                ". The name of" in described[name]["description"] or "The name of" not in described[name]["description"]
+            )
         assert "text/csv" in operation["responses"]["200"]["content"]
         assert {"400", "404", "410", "503", "504"} <= set(operation["responses"])
 
@@ -221,6 +224,8 @@ REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
     ("get", "/questions.{suffix}", {"path_parameters": {"suffix": "json"}}, 200),
     ("get", "/questions/{question}", {"path_parameters": {"question": "reversals"}}, 200),
     ("get", "/questions/{question}.{suffix}", {"path_parameters": {"question": "reversals", "suffix": "md"}}, 200),
+    ("get", "/questions/{question}.{suffix}", {"path_parameters": {"question": "reversals", "suffix": "srj"}}, 200),
+    ("get", "/.well-known/sparql-examples/{question}", {"path_parameters": {"question": "reversals"}}, 303),
     ("get", "/ns.{suffix}", {"path_parameters": {"suffix": "nt"}}, 200),
     ("get", "/shapes.{suffix}", {"path_parameters": {"suffix": "ttl"}}, 200),
     ("get", "/favicon.ico", {}, 301),
@@ -304,8 +309,9 @@ EXAMPLE_SHAPE = """
 @prefix rdf: <http://www.w3.org/1999/02/22-rdf-syntax-ns#> .
 @prefix rdfs: <http://www.w3.org/2000/01/rdf-schema#> .
 @prefix schema: <https://schema.org/> .
+@prefix spex: <https://purl.expasy.org/sparql-examples/ontology#> .
 <urn:shape> a sh:NodeShape ; sh:targetClass sh:SPARQLExecutable ;
-  sh:property [ sh:path [ sh:alternativePath ( sh:select sh:ask sh:construct ) ] ; sh:minCount 1 ; sh:maxCount 1 ] ,
+  sh:property [ sh:path [ sh:alternativePath ( sh:select sh:ask spex:describe sh:construct ) ] ; sh:minCount 1 ; sh:maxCount 1 ] ,
     [ sh:path rdfs:comment ; sh:minCount 1 ; sh:or ( [ sh:datatype rdf:langString ] [ sh:datatype rdf:HTML ] ) ] ,
     [ sh:path schema:target ; sh:minCount 1 ] ,
     [ sh:path schema:keyword ; sh:maxCount 0 ] .
@@ -336,10 +342,30 @@ def test_examples_are_queries_that_say_where_to_send_them(app: Flask) -> None:
         assert found.value(me, rdflib.URIRef(SH + "prefixes")) is not None
 
 
-def test_examples_are_the_same_in_every_syntax(app: Flask) -> None:
-    turtle = examples(app)
-    for accept in ("application/n-triples", "application/rdf+xml"):
-        assert len(examples(app, accept)) == len(turtle)
-    response = app.test_client().get("/.well-known/sparql-examples", headers={"Accept": "application/ld+json"})
-    assert re.search(r'"@(graph|id)"', response.text)
-    assert json.loads(response.text)
+#: What editors of SPARQL ask where examples are (the README of SIB's collection).
+LOOKED_FOR = """
+PREFIX sh: <http://www.w3.org/ns/shacl#> PREFIX rdfs: <http://www.w3.org/2000/01/rdf-schema#>
+SELECT DISTINCT ?sq ?comment ?query
+WHERE { ?sq a sh:SPARQLExecutable ; rdfs:comment ?comment ; sh:select|sh:ask|sh:construct ?query } ORDER BY ?sq
+"""
+
+
+@pytest.mark.parametrize(
+    "accept", ["text/turtle", "application/n-triples", "application/rdf+xml", "application/ld+json"]
+)
+def test_examples_are_found_in_the_default_graph_in_every_syntax(app: Flask, accept: str) -> None:
+    client = app.test_client()
+    body = client.get("/.well-known/sparql-examples", headers={"Accept": accept}).text
+    if accept == "application/ld+json":  # names its context by address; nothing is fetched here
+        body = json.dumps({**json.loads(body), **json.loads(client.get("/context.jsonld").text)})
+    store = ox.Store()
+    store.load(body.encode(), ox.RdfFormat.from_media_type(accept))
+    rows = store.query(LOOKED_FOR)
+    assert isinstance(rows, ox.QuerySolutions)
+    assert [row["sq"].value.rpartition("/")[2] for row in rows] == sorted(catalogue())
+
+
+def test_address_of_an_example_leads_to_the_examples(app: Flask) -> None:
+    response = app.test_client().get("/.well-known/sparql-examples/reversals", headers={"Accept": "text/turtle"})
+    assert (response.status_code, response.location) == (303, BASE + ".well-known/sparql-examples")
+    assert app.test_client().get("/.well-known/sparql-examples/nothing").status_code == 404

@@ -86,6 +86,11 @@ def names_of(library: Library) -> Names:
         "Валерий Герасимов",
         "валерий герасимов",
         "valery g",
+        "Valery-Gerasimov",
+        "ACTOR/Valery-Gerasimov",
+        "/actor/valery-gerasimov.ttl",
+        "https://kg.example/actor/valery-gerasimov.html",
+        "<https://kg.example/actor/valery-gerasimov>",
     ],
 )
 def test_actor_is_named_by_address_slug_label_or_beginning(desk: Desk, text: str) -> None:
@@ -390,7 +395,7 @@ def test_csv_holds_text_as_it_is_and_no_formula() -> None:
     assert found["none"] == ""
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
 @pytest.mark.parametrize("form", ["csv", "tsv"])
 def test_no_cell_of_text_begins_as_a_formula(form: str, start: str) -> None:
     table = Table("q", "?", {}, 1, 9, True, (Column("c"),), ((ox.Literal(start + "1+1"),), (literal("-1", "integer"),)))

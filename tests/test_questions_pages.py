@@ -238,10 +238,38 @@ def test_undated_rows_are_not_drawn_and_the_page_says_so(client: FlaskClient) ->
     assert 'class="chart"' not in html(client, "/questions/contested-since")
 
 
+def test_permalink_that_cannot_be_answered_any_more_leads_to_the_same_question_now(client: FlaskClient) -> None:
+    asked = "proposition=north-korean-troops-on-russian-territory&limit=7"
+    for revision, status in ((1, 410), (999_999, 404)):
+        found = page(client, f"/questions/positions?{asked}&revision={revision}", status)
+        assert f"revision {revision} " in found.text
+        links = [unescape(a["href"] or "") for a in found.all("a")]
+        (again,) = (href for href in links if href.startswith("/questions/positions?"))
+        assert "revision" not in again
+        assert "limit=7" in again
+        assert page(client, again).all("table")
+
+
+def test_chart_takes_a_day_for_a_day_wherever_the_reader_is(client: FlaskClient) -> None:
+    """Vega reads a bare date as midnight in Greenwich, which is the day before in America."""
+    path = "/questions/positions.vl.json?proposition=north-korean-troops-on-russian-territory"
+    drawn = json.loads(client.get(path).text)
+    assert drawn["data"] == {"name": "rows", "format": {"parse": dict.fromkeys(DAYS, "date:'%Y-%m-%d'")}}
+
+
+DAYS = ["earliest", "latest", "published"]
+
+
 def test_empty_answer_says_what_was_looked_for_and_why_it_may_be_empty(client: FlaskClient) -> None:
     path = "/questions/positions?proposition=north-korean-troops-on-russian-territory&asof=1900-01-01"
     found = page(client, path)
-    assert "Nothing in this graph answers it" in found.text
+    assert "Nothing in this graph answers it with proposition North Korean troops are present" in " ".join(
+        found.text.split()
+    )
+    hrefs = [unescape(a["href"] or "") for a in found.all("a")]
+    assert "/proposition/north-korean-troops-on-russian-territory.html" in hrefs
+    (of_all_days,) = (href for href in hrefs if href.startswith("/questions/positions?") and "revision" not in href)
+    assert page(client, of_all_days).all("table")
     assert "1900-01-01" in found.text
     assert " ".join(NAMED.empty.split()) in " ".join(found.text.split())
 
@@ -257,6 +285,17 @@ def test_every_format_by_suffix_by_accept_and_by_name(client: FlaskClient, form:
     assert by_suffix.data == by_accept.data == by_name.data
     assert by_suffix.headers["KG-Revision"].isdigit()
     assert "Accept" in by_suffix.headers["Vary"]
+
+
+def test_empty_values_are_none_and_format_may_be_a_media_type(client: FlaskClient) -> None:
+    for query, media_type in (
+        ("format=&excel=&asof=", "application/json"),
+        ("format=CSV", "text/csv"),
+        ("format=application/sparql-results+xml", "application/sparql-results+xml"),
+    ):
+        assert client.get(f"/questions/contested?{query}", headers={"Accept": "*/*"}).mimetype == media_type
+    assert client.get("/questions.json?q=&tag=&format=json").json == client.get("/questions.json").json
+    assert client.get("/questions?q=a&q=b").status_code == 400
 
 
 def test_rows_are_the_same_in_all_formats(client: FlaskClient) -> None:
@@ -279,7 +318,13 @@ def test_excel_finds_its_mark_and_a_file_name(client: FlaskClient) -> None:
     [
         ("nothing", 404, "unknown-question"),
         ("contested.docx", 404, "not-found"),
-        ("contested?format=docx", 404, "not-found"),
+        ("contested.", 404, "not-found"),
+        ("contested?format=docx", 400, "request-error"),
+        ("contested?format=csv&format=json", 400, "request-error"),
+        ("contested.csv?format=json", 400, "request-error"),
+        ("contested-since.vl.json?format=csv", 400, "request-error"),
+        ("contested.csv?excel=1&excel=0", 400, "request-error"),
+        ("contested?asof=2025-02-29", 400, "invalid-parameter"),
         ("contested?on=soon", 400, "invalid-parameter"),
         ("contested?on=2025-01-01&on=2025-01-02", 400, "invalid-parameter"),
         ("contested?limit=10001", 400, "invalid-parameter"),

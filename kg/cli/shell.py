@@ -62,7 +62,9 @@ class _Commands(click.Group):
 
 def _fail(error: KgError) -> None:
     place = ":".join(str(error.facts[key]) for key in ("line", "column") if key in error.facts)
-    click.echo(f"kg: {f'{place}: ' if place else ''}{error.detail}", err=True)
+    # Names in the graph stand in it, and must not reach a terminal as commands.
+    detail = "".join(c if c.isprintable() or c == "\n" else " " for c in error.detail)
+    click.echo(f"kg: {f'{place}: ' if place else ''}{detail}", err=True)
     sys.exit(exit_code(error))
 
 

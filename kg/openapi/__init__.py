@@ -125,7 +125,7 @@ def _parameter(parameter: Parameter) -> Json:
     if parameter.type == "date":
         schema = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
     elif parameter.type == "boolean":
-        schema = {"type": "string", "enum": ["yes", "no", "true", "false"]}
+        schema = {"type": "string", "enum": ["yes", "no", "true", "false", "1", "0"]}
     elif parameter.type == "integer":
         schema = {"type": "integer"}
         schema |= {} if parameter.minimum is None else {"minimum": parameter.minimum}
@@ -139,12 +139,17 @@ def _parameter(parameter: Parameter) -> Json:
         "name": parameter.name,
         "in": "query",
         "required": parameter.required and parameter.default is None,
-        "description": " ".join(filter(None, [parameter.help, _ways(parameter)])) or parameter.name,
+        "description": " ".join(filter(None, [_sentence(parameter.help), _ways(parameter)])) or parameter.name,
         "schema": schema,
     }
     if parameter.example is not None:
         described["example"] = int(parameter.example) if parameter.type == "integer" else parameter.example
     return described
+
+
+def _sentence(text: str) -> str:
+    """A text as a sentence; in the headers of questions some are, and some are not."""
+    return text and text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 def _ways(parameter: Parameter) -> str:
@@ -216,6 +221,7 @@ def _components() -> Json:
             "complete": {"type": "boolean", "description": "Whether these are all rows there are."},
             "columns": {"type": "array", "items": column},
             "rows": {"type": "array", "items": {"type": "object"}},
+            "empty": {"type": "string", "description": "Why it may be empty, where there are no rows."},
         },
     }
     match = {

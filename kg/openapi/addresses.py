@@ -41,6 +41,7 @@ from kg.openapi.parts import (
     write,
 )
 from kg.search import KINDS_FOUND, LENGTH, MOST
+from kg.tables import FORMATS
 
 
 def paths() -> Json:
@@ -424,24 +425,37 @@ def _object(**properties: Json) -> Json:
     return {"type": "object", "required": [*properties], "properties": properties}
 
 
+#: The id of a question at the end of an address.
+QUESTION: Json = {
+    "name": "question",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+    "example": "reversals",
+}
+
+
 def _questions() -> Json:
-    words = [parameter("q", "Words to search for."), parameter("tag", "Only those with this tag.")]
+    words = [
+        parameter("q", "Words to search for."),
+        parameter("tag", "Only those with this tag."),
+        parameter("format", "Instead of `Accept` or a suffix.", enum=["json", "html"]),
+    ]
     listed = {JSON: {"schema": {"type": "array", "items": {"type": "object"}}}, HTML: {}}
     catalogue = read("questions", "The catalogue of questions", listed, "404", "406", parameters=words)
-    form = suffix(["json", "csv", "tsv", "xml", "md", "html", "vl.json"])
-    name = {"name": "question", "in": "path", "required": True, "schema": {"type": "string"}, "example": "reversals"}
-    content = [JSON, "text/csv", "text/tab-separated-values", "application/sparql-results+xml", "text/markdown", HTML]
+    form = suffix([*FORMATS, "html", "vl.json"])
+    content = [*FORMATS.values(), HTML]
     one = read(
         "questions",
         "A question in one format; each has its parameters at its own address below",
         content,
         *("404", "406", "410", "413", "504"),
-        parameters=[name, form],
+        parameters=[QUESTION, form],
     )
     return {
         "/questions": {"get": catalogue},
         "/questions.{suffix}": {"get": {**catalogue, "parameters": [*words, suffix(["json", "html"])]}},
-        "/questions/{question}": {"get": {**one, "parameters": [name]}},
+        "/questions/{question}": {"get": {**one, "parameters": [QUESTION]}},
         "/questions/{question}.{suffix}": {"get": one},
     }
 
@@ -458,6 +472,14 @@ def _descriptions() -> Json:
         "/openapi.json": said("This description", json_of()),
         "/.well-known/void": said("What the graph holds (VoID)", rdf, "406"),
         "/.well-known/sparql-examples": said("The questions as SPARQL examples", rdf, "406"),
+        "/.well-known/sparql-examples/{question}": {
+            "get": {
+                "summary": "One of the questions as a SPARQL example: where it stands with the others",
+                "tags": ["descriptions"],
+                "parameters": [QUESTION],
+                "responses": {"303": see("Where it is."), **problems([*ALWAYS, "404"])},
+            }
+        },
         "/ns": said(vocabulary, (*rdf, HTML), "406"),
         "/ns.{suffix}": said(vocabulary, (*rdf, HTML), "404", suffixes=(*TRIPLES, "html")),
         "/shapes": said(shapes, rdf, "406"),

@@ -18,7 +18,7 @@ import time
 
 import uvloop
 
-from kg import config
+from kg import config, questions
 from kg.asking import Desk
 from kg.child import end_with_parent
 from kg.engine import Query
@@ -42,6 +42,7 @@ def run(listening: socket.socket, patience: float) -> bool:
     _log_to_stderr()
     end_with_parent()
     try:
+        questions.catalogue()  # a file that is no question is told to who starts this, and not to everybody who asks
         library = open_library(config.read(), create=False, owner=True)
         with library:
             try:

@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
+import pyoxigraph as ox
 from flask import Blueprint, Response, render_template, request
 
 from kg import examples, openapi, questions
 from kg.asking import Desk, Wish
 from kg.engine import NOBODY
-from kg.errors import InvalidParameter, NotFound, RequestError
+from kg.errors import InvalidParameter, NotFound, RequestError, SnapshotGone
 from kg.library import Library
 from kg.questions import Parameter, Question
-from kg.tables import FORMATS, Table, chart, text_of
+from kg.tables import FORMATS, Table, chart, drawn_of
 from kg.terms import EKG, KINDS, Base
 from kg.web.answers import answer, in_words
 from kg.web.negotiation import HTML, RDF_TYPES, choose, languages, require_xml
@@ -51,8 +52,8 @@ def blueprint(library: Library, desk: Desk) -> Blueprint:
     @routes.get("/questions.<suffix>")
     def catalogue(suffix: str | None = None) -> Response:
         given = _fields()
-        text, tag = given.pop("q", [""])[-1], given.pop("tag", [""])[-1]
-        form = _form(suffix, given.pop("format", []), {"application/json": "json", HTML: "html"})
+        text, tag = _one(given, "q"), _one(given, "tag")
+        form = _form(suffix, _one(given, "format"), {"application/json": "json", HTML: "html"})
         if given:
             raise RequestError(
                 f"this takes q, tag and format; got {', '.join(given)[:200]}", parameter=next(iter(given))
@@ -60,22 +61,22 @@ def blueprint(library: Library, desk: Desk) -> Blueprint:
         found = questions.search(text, tag)
         if form == "json":
             listed = [{**question.as_json(), "address": f"{library.base}questions/{question.id}"} for question in found]
-            return _with_tag(_varied(Response(json.dumps(listed, ensure_ascii=False), mimetype="application/json")))
+            return _kept(Response(json.dumps(listed, ensure_ascii=False), mimetype="application/json"))
         tags = sorted({tag for question in questions.catalogue().values() for tag in question.tags})
         groups = {"": found} if text or tag else _under_headings(found)
         page = render_template(
             "questions.html", base=library.base, groups=groups, in_prose=_in_prose, tags=tags, text=text, tag=tag
         )
-        return _with_tag(_varied(Response(page, mimetype=HTML)))
+        return _kept(Response(page, mimetype=HTML))
 
     @routes.get("/questions/<name>")
     def question(name: str) -> Response:
-        name, _, suffix = name.partition(".")
+        name, dot, suffix = name.partition(".")
         it = questions.find(name)
         given = _fields()
-        excel = _excel(given.pop("excel", ["no"])[-1])
-        named = given.pop("format", [])
-        form = _CHART if suffix == _CHART else _form(suffix or None, named, _TYPES)
+        excel = _excel(_one(given, "excel") or "no")
+        named = _one(given, "format")
+        form = _form(suffix if dot else None, named, _TYPES if suffix != _CHART else {"application/json": _CHART})
         if form == "html":
             return _page(desk, it, given)
         wish = desk.understand(it, given)
@@ -98,6 +99,11 @@ def blueprint(library: Library, desk: Desk) -> Blueprint:
         response = Response(openapi.write(library.base), mimetype="application/json")
         response.headers["Cache-Control"] = "public, max-age=3600"
         return _with_tag(response)
+
+    @routes.get("/.well-known/sparql-examples/<name>")
+    def sparql_example(name: str) -> Response:
+        questions.find(name)
+        return Response(status=303, headers={"Location": f"{library.base}.well-known/sparql-examples"})
 
     @routes.get("/.well-known/sparql-examples")
     def sparql_examples() -> Response:
@@ -130,21 +136,43 @@ def _excel(text: str) -> bool:
     return _YES_OR_NO[text]
 
 
-def _form(suffix: str | None, named: Sequence[str], types: Mapping[str, str]) -> str:
-    """The format asked for, by suffix, by `format=`, or by `Accept`."""
-    name = suffix if suffix is not None else named[-1] if named else None
-    if name is None:
-        return types[choose(request.headers.get("Accept"), [*types])]
-    if name not in types.values():
-        raise NotFound(
-            f"there is no form .{name[:40]}; there are {', '.join('.' + form for form in dict.fromkeys(types.values()))}"
+def _one(given: dict[str, list[str]], name: str) -> str:
+    """Take a value that is the address's own, empty where there is none. Raises `RequestError` where there are several."""
+    values = [value for value in given.pop(name, []) if value.strip()]
+    if len(values) > 1:
+        raise RequestError(f"{name} is given {len(values)} times; give it once", parameter=name)
+    return values[0] if values else ""
+
+
+def _form(suffix: str | None, named: str, types: Mapping[str, str]) -> str:
+    """The format asked for: by suffix or `format=`, a short name or a media type, else by `Accept`.
+
+    Raises `NotFound` for another suffix, `RequestError` for another `format`, or for one that contradicts the suffix.
+    """
+    forms = ", ".join("." + form for form in dict.fromkeys(types.values()))
+    if suffix is not None and suffix not in types.values():
+        raise NotFound(f"there is no form .{suffix[:40]}; there are {forms}")
+    # In a query string a bare + is a space.
+    asked = named.strip().lower().removeprefix(".").replace(" ", "+")
+    form = types.get(asked, asked)
+    if asked and form not in types.values():
+        raise RequestError(
+            f"format is one of {forms.replace('.', '')}, or its media type; got {named[:50]!r}", parameter="format"
         )
-    return name
+    if suffix is not None and asked and form != suffix:
+        raise RequestError(f"the address ends in .{suffix}, and format says {form}; leave one out", parameter="format")
+    return suffix or form or types[choose(request.headers.get("Accept"), [*types])]
 
 
 def _varied(response: Response) -> Response:
     response.vary.add("Accept")
     return response
+
+
+def _kept(response: Response) -> Response:
+    """What changes only with the catalogue."""
+    response.headers["Cache-Control"] = "public, no-cache"
+    return _with_tag(_varied(response))
 
 
 def _with_tag(response: Response) -> Response:
@@ -220,10 +248,14 @@ def _page(desk: Desk, question: Question, given: Mapping[str, Sequence[str]]) ->
     if wish is None:
         fields = _inputs(question, values, {}, {})
         page = render_template("question.html", **context, fields=fields, limit=question.limit)
-        response = Response(page, mimetype=HTML)
-        response.headers["Cache-Control"] = "public, no-cache"
-        return _with_tag(_varied(response))
-    table = desk.ask(wish, request.environ.get("kg.caller", NOBODY))
+        return _kept(Response(page, mimetype=HTML))
+    try:
+        table = desk.ask(wish, request.environ.get("kg.caller", NOBODY))
+    except NotFound as error:  # of the revision alone: what else is wrong has been told
+        fields = _inputs(question, values, {}, wish.texts)
+        gone = {"detail": error.detail, "newest": _address(wish)}
+        page = render_template("question.html", **context, fields=fields, limit=wish.limit, gone=gone)
+        return _varied(Response(page, 410 if isinstance(error, SnapshotGone) else 404, mimetype=HTML))
     context |= _answer(table, wish, desk)
     fields = _inputs(question, values, {}, wish.texts)
     page = render_template("question.html", **context, fields=fields, limit=wish.limit)
@@ -289,28 +321,55 @@ def _with_addresses(entry: dict[str, Any], question: Question, values: Mapping[s
     return {**entry, "matches": matches}
 
 
+def _address(wish: Wish, suffix: str = "", *, without: str = "", **more: str) -> str:
+    """The address at which the same is asked; with a suffix the answer in a form. `without` one of its parameters, or with `more`."""
+    asked = {**wish.texts, **({} if wish.limit == wish.question.limit else {"limit": str(wish.limit)}), **more}
+    query = urlencode({name: value for name, value in asked.items() if name != without})
+    return f"questions/{wish.question.id}{suffix}{'?' if query else ''}{query}"
+
+
+def _asked(wish: Wish, desk: Desk, languages: Sequence[str]) -> list[dict[str, str]]:
+    """What was looked for, in words: things by their names, with their addresses."""
+    base = desk.library.base
+    things = {
+        name: document
+        for name, term in wish.terms.items()
+        if isinstance(term, ox.NamedNode) and (document := base.document_of(term.value)) == term.value
+    }
+    labels = desk.names.labels(things.values(), languages)
+    asked = []
+    for name, value in wish.texts.items():
+        thing = things.get(name)
+        asked.append(
+            {
+                "name": _LABELS.get(name) or in_words(name),
+                "value": labels[thing].text.rstrip(".") if thing else value,
+                "language": (labels[thing].language if thing else None) or "",
+                "path": f"{wish.texts[name]}.html" if thing else "",
+            }
+        )
+    return asked
+
+
 def _answer(table: Table, wish: Wish, desk: Desk) -> dict[str, Any]:
-    asked = {**wish.texts, **({} if wish.limit == wish.question.limit else {"limit": str(wish.limit)})}
-    query = urlencode(asked)
-    held = urlencode({**asked, "revision": str(table.revision)})
-    path = f"questions/{table.question}"
-    again = urlencode({**asked, **({} if wish.revision is None else {"revision": str(wish.revision)})})
-    suffix = f"?{again}" if again else ""
-    forms = [(title, f"{path}.{form}{suffix}") for form, title in _TITLES.items()]
-    forms.insert(1, ("CSV for Excel", f"{path}.csv?{again}{'&' if again else ''}excel=1"))
+    same = {} if wish.revision is None else {"revision": str(wish.revision)}
+    wanted = languages(request.headers.get("Accept-Language"))
+    forms = [(title, _address(wish, f".{form}", **same)) for form, title in _TITLES.items()]
+    forms.insert(1, ("CSV for Excel", _address(wish, ".csv", **same, excel="1")))
     if wish.question.chart is not None:
-        forms.append(("chart (Vega-Lite)", f"{path}.{_CHART}{suffix}"))
+        forms.append(("chart (Vega-Lite)", _address(wish, f".{_CHART}", **same)))
     return {
         "table": table,
-        "shown": answer(desk, table, languages(request.headers.get("Accept-Language")), _ROWS),
-        "asked": [(_LABELS.get(name) or in_words(name), value) for name, value in wish.texts.items()],
-        "chart": _chart_of(wish.question, table, f"{path}.{_CHART}{suffix}"),
+        "shown": answer(desk, table, wanted, _ROWS),
+        "asked": [] if table.rows else _asked(wish, desk, wanted),
+        "of_all_days": _address(wish, without="asof", **same) if "asof" in wish.texts else None,
+        "chart": _chart_of(wish.question, table, _address(wish, f".{_CHART}", **same)),
         "forms": forms,
-        "permalink": f"{path}?{held}",
-        "newest": f"{path}?{query}" if query else path,
+        "permalink": _address(wish, revision=str(table.revision)),
+        "newest": _address(wish),
         "types": {title: FORMATS[form] for form, title in _TITLES.items()} | {"chart (Vega-Lite)": "application/json"},
         "ld": _for_search_engines(
-            wish.question, desk.library.base, [(FORMATS[f], f"{path}.{f}{suffix}") for f in _TITLES]
+            wish.question, desk.library.base, [(FORMATS[f], _address(wish, f".{f}", **same)) for f in _TITLES]
         ),
         "held": wish.revision is not None,
         "sparql": wish.question.bind(wish.terms, wish.limit),
@@ -336,18 +395,14 @@ def _for_search_engines(question: Question, base: Base, forms: Sequence[tuple[st
 
 def _chart_of(question: Question, table: Table, path: str) -> dict[str, Any] | None:
     """Where the chart of an answer is to be had, what it shows, about how many pixels high it will be, and how many rows it draws."""
-    specification = question.chart_specification()
-    if specification is None or not table.rows:
+    if question.chart is None or not table.rows:
         return None
-    drawn = json.loads(specification.read_text("utf-8"))
-    names = [column.name for column in table.columns]
-    needed = [names.index(name) for name in drawn["usermeta"]["needs"]]
-    rows = [row for row in table.rows if all(row[place] is not None for place in needed)]
-    bands = {text_of(row[names.index(drawn["usermeta"]["bands"])]) for row in rows}
+    specification = chart(question, table)
+    shown = drawn_of(specification)
     return {
         "path": path,
-        "title": drawn["title"],
-        "height": 110 + drawn["usermeta"]["step"] * len(bands),
-        "drawn": len(rows),
-        "undated": len(table.rows) - len(rows),
+        "title": specification.get("title", question.summary),
+        "height": 110 + specification.get("usermeta", {}).get("step", 200) * shown.bands,
+        "drawn": shown.drawn,
+        "undated": shown.rows - shown.drawn,
     }

@@ -24,6 +24,7 @@
       axis: {
         labelColor: text, titleColor: quiet, labelFontSize: 13, titleFontSize: 13, titleFontWeight: "normal", gridColor: line,
         domainColor: line, tickColor: line, labelLimit: 260, titlePadding: 10, labelPadding: 6,
+        labelSeparation: 12,
       },
       axisXTemporal: { labelBound: true },
       axisY: { grid: false, ticks: false, domain: false },
