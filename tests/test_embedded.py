@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +14,12 @@ from pathlib import Path
 import generate
 import pyoxigraph as ox
 import pytest
+from serving import environment, until
 
 from kg.config import Config
 from kg.engine import Query
 from kg.engine.embedded import EmbeddedEngine
-from kg.engine.snapshots import Snapshots
+from kg.engine.snapshots import Snapshots, tables_in
 from kg.errors import DirectoryInUse, IndexBehind, StorageError
 from kg.journal import Journal
 from kg.library import Library
@@ -165,7 +169,146 @@ def test_a_snapshot_removed_underneath_is_told_and_the_next_is_used(config: Conf
         engine.close()
 
 
+# Derived facts, all made anew
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from kg import config
+from kg.engine import index
+from kg.library import open_library
+
+data, file, place = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+read = index._read
+
+def killed(path, graph):
+    for number, quad in enumerate(read(path, graph)):
+        if path.name == file and number == place:
+            os.kill(os.getpid(), 9)
+        yield quad
+    if path.name == file and place < 0:
+        os.kill(os.getpid(), 9)
+
+index._read, index._AT_ONCE = killed, 3
+open_library(config.read({}, data=data), create=False, owner=True).settle()
+"""
+
+
+@pytest.mark.parametrize(("file", "place"), [("lost.nt", 5), ("won.nt", 10), ("won.nt", -1)])
+def test_whoever_is_killed_while_derived_facts_are_exchanged_leaves_none_wrong(
+    config: Config, journal: Journal, file: str, place: int
+) -> None:
+    engine = EmbeddedEngine(config, owner=True)
+    engine.follow(journal)
+    facts = _facts(engine)
+    engine.close()
+    said = config.data / "index" / "REVISION"
+    number, mark, digest = said.read_text("ascii").split()
+    said.write_text(f"{number} {mark} of-other-rules", "ascii")
+    store, graph = ox.Store(config.data / "index" / "store"), ox.NamedNode(f"{BASE}derived")
+    for quad in list(store.quads_for_pattern(None, None, None, graph))[::2]:
+        store.remove(quad)
+        store.add(ox.Quad(ox.NamedNode(f"{BASE}of-other-rules"), quad.predicate, quad.object, graph))
+    del store
+    command = [sys.executable, "-c", _KILLED, config.data, file, str(place)]
+    assert subprocess.run(command, env=environment(), check=False).returncode == -signal.SIGKILL
+    assert said.read_text("ascii").split()[2] == "-"
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        engine.follow(journal)
+        assert _facts(engine) == facts != b""
+        assert said.read_text("ascii").split() == [number, mark, digest]
+    finally:
+        engine.close()
+
+
+def test_derived_facts_that_stay_the_same_are_not_written_again(config: Config, journal: Journal) -> None:
+    engine = EmbeddedEngine(config, owner=True)
+    engine.follow(journal)
+    engine.close()
+    before = tables_in(config.data / "index" / "store")
+    said = config.data / "index" / "REVISION"
+    number, mark, digest = said.read_text("ascii").split()
+    said.write_text(f"{number} {mark} of-other-rules", "ascii")
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        engine.follow(journal)
+        assert said.read_text("ascii").split()[2] == digest
+        assert tables_in(config.data / "index" / "store") == before
+    finally:
+        engine.close()
+
+
+def _facts(engine: EmbeddedEngine) -> bytes:
+    query = f"SELECT ?s ?p ?o {{ GRAPH <{BASE}derived> {{ ?s ?p ?o }} }} ORDER BY ?s ?p ?o"
+    return engine.answer(Query(query, solutions="csv")).read()
+
+
 # Snapshots
+
+
+def test_what_the_store_has_merged_meanwhile_is_published_again_at_the_start(
+    config: Config, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kg.engine.snapshots._MERGED", 1)
+    snapshots = Snapshots(config.data / "snapshots")
+    _write_in_pieces(config, journal)
+    old = snapshots.newest()
+    ox.Store(config.data / "index" / "store").optimize()
+    assert old is not None
+    beside = EmbeddedEngine(config, owner=False)
+    count, query = _count(beside), Query("SELECT (COUNT(*) AS ?n) { ?s ?p ?o }", solutions="csv")
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        assert engine.follow(journal) == journal.last() == engine.answer(query).revision
+        new = snapshots.newest()
+        assert new is not None
+        assert (new.revision, new.mark) == (old.revision, old.mark)
+        assert tables_in(new.path) == tables_in(config.data / "index" / "store") != tables_in(old.path)
+        assert _count(engine) == _count(beside) == count
+        processes = beside._processes.get()
+        answers = [processes.answer(query, snapshot.path, 0).read() for snapshot in (old, new)]
+        assert answers[0] == answers[1], "who reads the old one goes on reading it"
+        engine.follow(journal)
+    finally:
+        engine.close()
+        beside.close()
+    EmbeddedEngine(config, owner=True).close()
+    assert snapshots.newest() == new, "once is enough"
+
+
+def test_what_the_store_merges_while_nobody_writes_is_published_again(
+    config: Config, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kg.engine.snapshots._MERGED", 1)
+    monkeypatch.setattr("kg.engine.embedded._LOOK_AGAIN", 0.02)
+    snapshots, place = Snapshots(config.data / "snapshots"), config.data / "index" / "store"
+    _write_in_pieces(config, journal)
+    engine = EmbeddedEngine(config, owner=True)
+    try:
+        engine.follow(journal)
+        before = _count(engine)
+        assert engine._index is not None
+        engine._index._store.optimize()
+
+        def is_of_the_store() -> bool:
+            newest = snapshots.newest()
+            return newest is not None and tables_in(newest.path) == tables_in(place)
+
+        until(is_of_the_store, "the snapshot is of the tables that the store has now")
+        assert engine.reached() == journal.last()
+        assert _count(engine) == before
+    finally:
+        engine.close()
+
+
+def _write_in_pieces(config: Config, journal: Journal) -> None:
+    """So that the store comes to have several tables for the same."""
+    engine = EmbeddedEngine(config, owner=True)
+    for number in range(3):
+        journal.commit({d.iri: d for d in [generate.place(f"piece-{number}").document()]}, agent="test")
+        engine.follow(journal)
+    engine.close()
 
 
 @pytest.fixture
@@ -187,6 +330,19 @@ def test_publishing_the_same_again_changes_nothing(tmp_path: Path, store: ox.Sto
     inode = (tmp_path / "snapshots" / "1-m").stat().st_ino
     snapshots.publish(store, 1, "m")
     assert (tmp_path / "snapshots" / "1-m").stat().st_ino == inode
+
+
+def test_what_is_published_again_stands_beside_and_is_the_newest(tmp_path: Path, store: ox.Store) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots")
+    for times in range(12):
+        snapshots.publish(store, 7, "m", again=times > 0)
+        newest = snapshots.newest()
+        assert newest == snapshots.at(7)
+        assert newest is not None
+        assert newest[:2] == (7, "m")
+        assert newest.path.name == (f"7-m-{times}" if times else "7-m")
+    snapshots.publish(store, 8, "n", again=True)
+    assert snapshots.newest() == (8, "n", tmp_path / "snapshots" / "8-n")
 
 
 def test_old_snapshots_go_after_their_grace_and_the_newest_never(tmp_path: Path, store: ox.Store) -> None:

@@ -31,9 +31,11 @@ from kg.rules import Rule, Triples
 _CHANGE_SECONDS = 20.0
 _EVERYTHING_SECONDS = 3600.0
 
-#: Quads up to which the copy is in memory, where rules are evaluated four times as fast as on disk; each takes some 500 bytes, and
-#: what is derived as much again.
-_IN_MEMORY = 3_000_000
+#: Bytes that a quad takes in memory, where rules are evaluated four times as fast as on disk.
+_A_QUAD = 450
+
+#: The share of the process's memory that the copy may take in it; the rest is for evaluating.
+_SHARE = 2 / 3
 
 #: Triples that are written at once where there are many.
 _AT_ONCE = 100_000
@@ -75,18 +77,19 @@ class Deriver:
         self._start()
         known = [asdict(rule) for rule in rules.catalogue()]
         request = {"do": "open", "store": str(path), "base": base, "rules": known, "derived": derived}
-        opened = self._ask(request, _EVERYTHING_SECONDS)
-        if not opened["in_place"]:
+        if self._ask(request, _EVERYTHING_SECONDS)["done_with_it"]:
             shutil.rmtree(path)
         self._at = state
 
-    def everything(self) -> Path:
-        """Derive everything anew; a file of N-Triples, to be removed by who asked."""
+    def everything(self) -> tuple[Path, Path]:
+        """Derive everything anew, after `open` without derived facts; what goes of those that there were and what comes, two files of
+        N-Triples, to be removed by who asked."""
         state, self._at = self._at, ""
-        path = self._directory / "derived.nt"
-        self._ask({"do": "everything", "file": str(path)}, _EVERYTHING_SECONDS)
+        lost, won = self._directory / "lost.nt", self._directory / "won.nt"
+        self._ask({"do": "everything", "lost": str(lost), "won": str(won)}, _EVERYTHING_SECONDS)
+        shutil.rmtree(self._directory / "store")
         self._at = state
-        return path
+        return lost, won
 
     def difference(self, gone: Iterable[ox.Quad], come: Iterable[ox.Quad], state: str) -> Difference:
         """Change documents' quads in the copy; the derived triples that go, and those that come, by it."""
@@ -232,7 +235,9 @@ class Copy:
 class Inside:
     """What the process knows between requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._path = ""  # of the store that we were given
         self._base = ""
         self._rules: Sequence[Rule] = ()
         self._store: Any = None
@@ -242,28 +247,35 @@ class Inside:
             case "open":
                 self._base = request["base"]
                 self._rules = [Rule(**rule) for rule in request["rules"]]
-                return {"in_place": self._open(request["store"], request["derived"])}
+                self._path = request["store"]
+                return {"done_with_it": self._open(request["derived"])}
             case "everything":
-                self._everything(Path(request["file"]))
+                self._everything(request["lost"], request["won"])
             case "difference":
                 return self._difference(_quads(request["gone"]), _quads(request["come"]))
         return {}
 
-    def _open(self, path: str, derived: bool) -> bool:
-        """Take what rules read out of a store into memory. Where that is too much, take the store itself; whether that is so."""
-        self._store = ox.Store()
-        quads = self._read(ox.Store.read_only(path), derived)
-        self._store.bulk_extend(itertools.islice(quads, _IN_MEMORY))
-        if next(quads, None) is None:
-            return False
-        del quads
+    def _open(self, derived: bool) -> bool:
+        """Take what rules read out of the store into memory. Where that would be too much, take the store itself, if derived facts are
+        wanted with it, or another on disk. Whether the store is of no more use."""
+        room = int(self._memory * _SHARE / _A_QUAD)
+        source = ox.Store.read_only(self._path)
         if derived:
-            self._store = ox.Store(path)
-        else:  # removing millions of derived facts would take more memory than there is
-            self._store = ox.Store(f"{path}-read")
-            self._store.bulk_extend(self._read(ox.Store.read_only(path), derived))
-        self._store.optimize()
-        return derived
+            if len(source) > room:  # more than will be read, but found out at once
+                del source
+                self._store = ox.Store(self._path)
+                return False
+            self._store = ox.Store()
+            self._store.bulk_extend(self._read(source, derived))
+            return True
+        self._store = ox.Store()
+        quads = self._read(source, derived)
+        self._store.bulk_extend(itertools.islice(quads, room // 2))  # what is derived will come to as much again
+        if next(quads, None) is not None:
+            self._store = ox.Store(f"{self._path}-read")
+            self._store.bulk_extend(self._read(source, derived))
+            self._store.optimize()
+        return False
 
     def _read(self, source: Any, derived: bool) -> Iterator[ox.Quad]:
         graph = rules.graph_of(self._base)
@@ -274,12 +286,16 @@ class Inside:
         if derived:
             yield from source.quads_for_pattern(None, None, None, graph)
 
-    def _everything(self, file: Path) -> None:
-        derived = rules.graph_of(self._base)
-        self._store.remove_graph(derived)  # of hardly anything, where the copy was opened for this
-        for _ in rules.everything(Copy(self._store, derived), self._rules, self._base):
+    def _everything(self, lost: str, won: str) -> None:
+        """Derive everything; what the store that we were given has and should not, and the other way round, into files. Both may be
+        millions: neither is ever in memory as a whole."""
+        graph = rules.graph_of(self._base)
+        for _ in rules.everything(Copy(self._store, graph), self._rules, self._base):
             pass
-        self._store.dump(str(file), format=NT, from_graph=derived)
+        former = ox.Store.read_only(self._path)
+        for path, there, other in ((lost, former, self._store), (won, self._store, former)):
+            only = (q.triple for q in there.quads_for_pattern(None, None, None, graph) if q not in other)
+            ox.serialize(only, path, format=NT)
 
     def _difference(self, gone: list[ox.Quad], come: list[ox.Quad]) -> dict[str, Any]:
         for quad in gone:
@@ -302,7 +318,7 @@ def main(memory: int) -> None:
     """Answer requests from standard input until it ends."""
     requests, replies = begin(memory)
     replies.write(STARTED)
-    inside = Inside()
+    inside = Inside(memory)
     while (request := next_header(requests)) is not None:
         try:
             reply = inside.answer(request)

@@ -24,12 +24,15 @@ from kg.engine import NOBODY, Answer, Caller, Query
 from kg.engine.federation import Federation
 from kg.engine.index import Index, remove_orphans
 from kg.engine.process import Limits
-from kg.engine.snapshots import Snapshots
+from kg.engine.snapshots import GRACE, Snapshots
 from kg.engine.workers import Evaluation, QueryProcesses
 from kg.errors import DirectoryInUse, IndexBehind, SnapshotGone, StorageError
 from kg.journal import Journal
 
 log = logging.getLogger("kg.index")
+
+#: Seconds after which the owner looks again whether the store has merged tables.
+_LOOK_AGAIN = 5.0
 
 
 class EmbeddedEngine:
@@ -56,6 +59,10 @@ class EmbeddedEngine:
             return QueryProcesses(config.query_processes, config.query_queue, limits, spool, federation)
 
         self._processes = _Lazily(start)
+        self._closing = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="snapshots", daemon=True)
+        if owner:
+            self._watcher.start()
 
     def reached(self) -> int:
         if not self._owner:
@@ -65,7 +72,7 @@ class EmbeddedEngine:
     def _has_reached(self, journal: Journal, goal: int) -> bool:
         """Whether what is published is of this journal, which may have been restored from an older copy, and new enough."""
         reached = self.reached()
-        if self._index is not None and self._index.of_other_rules:
+        if self._index is not None and self._index.just_opened:
             return False
         return self._published is not None and reached >= goal and journal.mark(reached) == self._published.mark
 
@@ -107,6 +114,22 @@ class EmbeddedEngine:
                     index.close()
             self._published = self._snapshots.newest()
         return self.reached()
+
+    def _watch(self) -> None:
+        """For as long as we own the index, have queries profit from what the store merges when nobody writes."""
+        tidying = 0.0
+        while not self._closing.wait(_LOOK_AGAIN):
+            if not self._following.acquire(blocking=False):
+                continue
+            try:
+                if self._index is not None and self._index.publish_again():
+                    self._published = self._snapshots.newest()
+                    tidying = time.monotonic() + GRACE + 1
+                elif tidying and time.monotonic() > tidying:
+                    self._snapshots.tidy()
+                    tidying = 0.0
+            finally:
+                self._following.release()
 
     def answer(self, query: Query, caller: Caller = NOBODY) -> Answer:
         if query.revision is not None:
@@ -159,6 +182,9 @@ class EmbeddedEngine:
         return self._processes.get().pids()
 
     def close(self) -> None:
+        self._closing.set()
+        if self._watcher.is_alive():
+            self._watcher.join()
         self._processes.close()
         with self._following:
             if self._index is not None:

@@ -16,7 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyoxigraph as ox
@@ -25,7 +25,7 @@ from kg import rules
 from kg.config import Config
 from kg.documents import Document
 from kg.engine.deriver import Deriver, DerivingFailed, Difference, changed_by
-from kg.engine.snapshots import Snapshots, quads_of
+from kg.engine.snapshots import Snapshots, quads_of, tables_in
 from kg.errors import DirectoryInUse
 from kg.journal import Journal
 
@@ -37,8 +37,11 @@ _CHUNK = 2_000
 #: Changed documents up to which derived facts are brought up by what changed; above it, they are all derived anew.
 FOLLOWED_BY_RULES = 500
 
-#: Bytes of derived facts from which the store is made one again after they were all made anew.
+#: Bytes of derived facts that went or came from which the store is made one again after they were all made anew.
 _MUCH_DERIVED = 2**24
+
+#: Derived facts that are added or removed at once: what changes is in memory until it is flushed, at up to 1.5 kB a quad.
+_AT_ONCE = 100_000
 
 #: Seconds after which derived facts are tried again that could not be brought up.
 RULES_AGAIN = 60.0
@@ -55,7 +58,9 @@ class Index:
         self._rules = "-"  # by which rules the derived facts in the store were made
         self._rules_again = 0.0
         self._rules_failed = 0
-        self.of_other_rules = False  # whether what is published holds facts that are not those of our rules
+        self.just_opened = False  # whether what is published may be of other rules, or of tables merged since
+        self._settled = False  # whether what is published is what the store holds
+        self._tables: Mapping[str, int] = {}  # the store's when last looked at
         self._loaded = 0  # documents that came by files of the store's own since they were last made one
         self._anew = False  # whether what is published may be of a store that is no more
         self._store, self._reached, self._mark = self._open()
@@ -64,12 +69,30 @@ class Index:
         """Apply what the journal has and the store has not, then publish it."""
         if not hasattr(self, "_store"):
             self._store, self._reached, self._mark = self._open()
+        self._settled = False
         try:
             self._follow(journal)
         except (OSError, RuntimeError):
             # A store that could not write, for want of space, takes nothing more until it is opened again.
             del self._store
             raise
+        self._settled = True
+        if self.just_opened:
+            self.just_opened = False
+            self.publish_again()
+
+    def publish_again(self) -> bool:
+        """Publish what is published once more if the store, which merges tables on its own for some time after many were written, has
+        merged many of its tables, and has come to rest; whether that was so."""
+        before, self._tables = self._tables, tables_in(self._path / "store")
+        if not self._settled or self._tables != before or not self._snapshots.is_outdated_by(self._tables):
+            return False
+        try:
+            self._snapshots.publish(self._store, self._reached, self._mark, again=True)
+        except (OSError, RuntimeError) as error:  # pyoxigraph raises the one or the other
+            log.warning("the snapshot of revision %d could not be published again: %s", self._reached, error)
+            return False
+        return True
 
     def _follow(self, journal: Journal) -> None:
         if self._reached and journal.mark(self._reached) != self._mark:
@@ -105,7 +128,7 @@ class Index:
             self._reached, self._mark = last, journal.mark(last)
             self._record(self._rules)
         self._snapshots.publish(self._store, self._reached, journal.mark(self._reached), alone=self._anew)
-        self._anew = self.of_other_rules = False
+        self._anew = False
 
     def rebuild(self, journal: Journal) -> None:
         """Forget the store and all snapshots, and make them anew."""
@@ -164,20 +187,36 @@ class Index:
         try:
             if any(map(self._is_read, rules.asserted())):
                 self.deriver.open(base, self._store.backup, state, derived=False)
-                file = self.deriver.everything()
-                self._store.remove_graph(graph)
-                self._store.bulk_load(path=file, format=ox.RdfFormat.N_TRIPLES, to_graph=graph)
-                if file.stat().st_size > _MUCH_DERIVED:
-                    # Measured at 100,000 articles: otherwise each look-up takes three to five times as long from then on.
-                    self._store.optimize()
-                file.unlink()
+                self._exchange(graph, *self.deriver.everything())
             else:
+                self._remove(self._store.quads_for_pattern(None, None, None, graph))
                 self._store.remove_graph(graph)
             self._rules = rules.digest()
         except DerivingFailed as error:
             self._rules_again = time.monotonic() + RULES_AGAIN
             self._rules_failed += 1
             log.error("derived facts are older than the documents, and tried again at a later write: %s", error)
+
+    def _exchange(self, graph: ox.NamedNode, lost: Path, won: Path) -> None:
+        """Take what went out of the graph, and bring what came into it, piece by piece: there may be millions, and what changes as one is in
+        memory. Whoever is killed in the middle is made up for, as REVISION says of no rules that these are their facts until all are there."""
+        much = lost.stat().st_size + won.stat().st_size > _MUCH_DERIVED
+        self._remove(_read(lost, graph))
+        coming = _read(won, graph)
+        while some := list(itertools.islice(coming, _AT_ONCE)):
+            (self._store.bulk_extend if much else self._store.extend)(some)
+        if much:
+            # Measured at 100,000 articles: otherwise each look-up takes three to five times as long from then on.
+            self._store.optimize()
+        lost.unlink()
+        won.unlink()
+
+    def _remove(self, quads: Iterator[ox.Quad]) -> None:
+        while some := list(itertools.islice(quads, _AT_ONCE)):
+            for quad in some:
+                self._store.remove(quad)
+            if len(some) == _AT_ONCE:
+                self._store.flush()
 
     def _is_read(self, predicate: str) -> bool:
         """Whether there is anything in the store that a rule reads by this predicate."""
@@ -212,8 +251,9 @@ class Index:
             reached = int(number)
             store = ox.Store(self._path / "store")
             self._rules = made_by[0] if made_by else "-"
-            self.of_other_rules = self._rules != rules.digest()
-            self._anew = self._anew or self.of_other_rules
+            self._anew = self._anew or self._rules != rules.digest()
+            self.just_opened = True
+            self._tables = tables_in(self._path / "store")
             return store, reached, mark
         except (FileNotFoundError, ValueError):
             log.warning("the index in %s does not say what it has reached: rebuilding it from the journal", self._path)
@@ -231,6 +271,11 @@ class Index:
         self._path.mkdir(parents=True)
         self._store, self._reached, self._mark = ox.Store(self._path / "store"), 0, ""
         return self._store, self._reached, self._mark
+
+
+def _read(file: Path, graph: ox.NamedNode) -> Iterator[ox.Quad]:
+    for quad in ox.parse(path=file, format=ox.RdfFormat.N_TRIPLES, lenient=True):
+        yield ox.Quad(quad.subject, quad.predicate, quad.object, graph)
 
 
 def remove_orphans(directory: Path) -> None:

@@ -4,16 +4,18 @@ Hides their directory. Promises that a snapshot gets its name only when it is co
 reader for some time, and that what is taken away loses its name at once.
 
     data/snapshots/42-…/   the graph as of batch 42, its mark behind the number: immutable, hard links, opened read-only
+    data/snapshots/42-…-1/ the same published again, since the store has merged its tables: large queries are faster on fewer of them
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +29,10 @@ log = logging.getLogger("kg.index")
 
 #: Snapshots kept at the most, and the seconds for which an older one stays for those who still read it.
 _KEEP = 20
-_GRACE = 90.0
+GRACE = 90.0
+
+#: Bytes of a snapshot's tables that the store has since merged into others, from which it is published again.
+_MERGED = 2**20
 
 
 class Snapshot(NamedTuple):
@@ -46,27 +51,33 @@ class Snapshots:
 
     def newest(self) -> Snapshot | None:
         """What was published last."""
-        return max(self._all(), default=None)
+        return next(reversed(self._all()), None)
 
     def at(self, revision: int) -> Snapshot | None:
         """The state as of that batch, if it is still there."""
-        return next((snapshot for snapshot in self._all() if snapshot.revision == revision), None)
+        return next((snapshot for snapshot in reversed(self._all()) if snapshot.revision == revision), None)
 
     def _all(self) -> list[Snapshot]:
         """All that are published, oldest first."""
         found = []
         with contextlib.suppress(FileNotFoundError):
             for path in self.directory.iterdir():
-                number, _, mark = path.name.partition("-")
+                number, mark, times = [*path.name.split("-"), "", "0"][:3]
                 if number.isdigit():
-                    found.append(Snapshot(int(number), mark, path))
-        return sorted(found)
+                    found.append((int(number), mark, int(times or 0), path))
+        return [Snapshot(number, mark, path) for number, mark, _, path in sorted(found)]
 
-    def publish(self, store: ox.Store, revision: int, mark: str, *, alone: bool = False) -> None:
-        """Make the store's present state the snapshot of this batch; with `alone`, in the place of all that are there."""
+    def publish(self, store: ox.Store, revision: int, mark: str, *, alone: bool = False, again: bool = False) -> None:
+        """Make the store's present state the snapshot of this batch, unless there is one; with `alone`, in the place of all that are
+        there, and with `again`, beside the one there is, which whoever reads it goes on reading."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        target, building = self.directory / f"{revision}-{mark}", self.directory / f"building-{os.getpid()}"
-        if target.exists() and not alone:
+        building = self.directory / f"building-{os.getpid()}"
+        names = itertools.chain([f"{revision}-{mark}"], (f"{revision}-{mark}-{times}" for times in itertools.count(1)))
+        target = self.directory / next(names)
+        if again:
+            while target.exists():
+                target = self.directory / next(names)
+        elif target.exists() and not alone:
             return
         shutil.rmtree(building, ignore_errors=True)
         store.backup(building)
@@ -98,13 +109,20 @@ class Snapshots:
             log.warning("the snapshot %s cannot be opened (%s): publishing anew", newest.path, error)
             self.clear()
 
+    def is_outdated_by(self, tables: Mapping[str, int]) -> bool:
+        """Whether a store that has these tables has merged so many of the newest snapshot's that this should be published again."""
+        newest = self.newest()
+        if newest is None:
+            return False
+        return sum(size for name, size in tables_in(newest.path).items() if tables.get(name) != size) >= _MERGED
+
     def tidy(self) -> None:
         """Remove what nobody reads any more, and what a crash left half-built."""
         replaced = time.time()  # when the next newer one was published: until then this was the newest
         for place, snapshot in enumerate(reversed(self._all())):
             with contextlib.suppress(FileNotFoundError):
                 published = snapshot.path.stat().st_mtime
-                if place >= _KEEP or (place > 0 and time.time() - replaced > _GRACE):
+                if place >= _KEEP or (place > 0 and time.time() - replaced > GRACE):
                     self._remove(snapshot.path)
                 replaced = published
         for path in self.directory.glob("building-*"):
@@ -121,6 +139,17 @@ class Snapshots:
         with contextlib.suppress(OSError):
             path.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
+
+
+def tables_in(store: Path) -> Mapping[str, int]:
+    """The tables of a store, and the bytes of each. A table never changes, and a store never gives two the same name."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError):
+        for entry in os.scandir(store):
+            if entry.name.endswith(".sst"):
+                with contextlib.suppress(FileNotFoundError):  # merged at this moment
+                    found[entry.name] = entry.stat().st_size
+    return found
 
 
 def differences(

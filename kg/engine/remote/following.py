@@ -268,8 +268,9 @@ class Follower:
                 return [], []
             try:
                 if not deriver.is_at(journal.mark(done)):
-                    deriver.open(self._base.iri, partial(_copy, journal, done), journal.mark(done))
-                    deriver.everything().unlink()
+                    deriver.open(self._base.iri, partial(_copy, journal, done), journal.mark(done), derived=False)
+                    for file in deriver.everything():
+                        file.unlink()
                 return deriver.difference(gone, come, journal.mark(last))
             except DerivingFailed as error:
                 log.warning(
@@ -284,8 +285,8 @@ class Follower:
         record = operations.record(self._base, last, _digest(journal, last), rules.digest())
         with self._borrowed_deriver() as deriver:
             try:
-                deriver.open(self._base.iri, partial(_copy, journal, last), journal.mark(last))
-                file = deriver.everything()
+                deriver.open(self._base.iri, partial(_copy, journal, last), journal.mark(last), derived=False)
+                none, file = deriver.everything()  # there were none to go
                 self._rules_again = 0.0
             except DerivingFailed as error:
                 self._rules_again = time.monotonic() + RULES_AGAIN
@@ -298,6 +299,7 @@ class Follower:
                 pieces = iter(lambda: list(itertools.islice(stripped, TRIPLES_AT_ONCE)), [])
                 self._server.update([operations.unmark(self._base), f"DROP SILENT GRAPH <{derived}>"])
                 self._send(itertools.chain(([operations.insertion(derived, piece)] for piece in pieces), [record]))
+            none.unlink()
             file.unlink()
 
     @contextlib.contextmanager
