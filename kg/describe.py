@@ -31,7 +31,7 @@ _RESULT_FORMATS = (
 )
 
 #: Classes of what is derived as nodes of their own.
-DERIVED_CLASSES = (EKG + "Reversal", PREFIXES["prov"] + "Entity")
+DERIVED_CLASSES = (EKG + "Reversal", EKG + "FormerReversal", PREFIXES["prov"] + "Entity")
 
 _DERIVED = "What the service derives from the documents by rules. Nobody writes it."
 

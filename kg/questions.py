@@ -20,7 +20,7 @@ grlc takes `date` and `boolean` for languages: files use such a value through `S
 each comment `#> limit`, with which a subquery ends whose solutions stand in the order of the rows and give at least a row each: then rows that
 would be cut off are never made.
 
-Three rules keep the cost of a question with its answer and not with the graph. They follow from how Oxigraph plans (sparopt 0.5.13,
+Four rules keep the cost of a question with its answer and not with the graph. They follow from how Oxigraph plans (sparopt 0.5.13,
 `reorder_joins` and `is_fit_for_for_loop_join`; `oxigraph query --explain --stats` shows a plan) and cost other engines nothing:
 
 1. Put what must be there into a subquery with a LIMIT that cuts nothing off, and the OPTIONAL look-ups behind it. Oxigraph takes each
@@ -34,6 +34,10 @@ Three rules keep the cost of a question with its answer and not with the graph. 
 3. Patterns within EXISTS are not put in order: each is looked up only by what stands outside. One pattern for each, the next within a
    FILTER EXISTS inside it. A UNION is looked up if all branches bind what joins it to the rest and none has an OPTIONAL on
    that; DISTINCT, GROUP BY, MINUS and subqueries never are: they start from the parameter themselves, and come last.
+4. Sorting computes its keys again for each comparison, and a text of over 16 bytes is looked up each time: days and numbers first, and
+   `BIND(STR(…) AS ?x)` before the ORDER BY of many rows. `a || EXISTS { … }` searches though `a` is so: `IF(a, true, EXISTS { … })` does
+   not. A branch that a parameter rules out begins with `{ SELECT ?asked WHERE { BIND(true AS ?asked) FILTER(…) } LIMIT 1 }`, so
+   that nothing of it is read.
 """
 
 from __future__ import annotations

@@ -844,7 +844,8 @@ SAMPLE = (
 :s4 a ekg:Report, ekg:SpeechAct, ekg:Event ; ekg:reports :s1 ; ekg:origin :s1 ; ekg:depth 1 ;
     ekg:representative :s4 ; ekg:chain ekg:Rooted ; ekg:utterance "00" ; ekg:earliestDay "2025-04-26"^^xsd:date ;
     ekg:latestDay "2025-04-26"^^xsd:date ; ekg:upholds <proposition/p> ; ekg:disputes <proposition/q> ;
-    ekg:standsFor "01" ; ekg:standsAgainst "02" .
+    ekg:standsFor "01" ; ekg:standsAgainst "02" ; ekg:stillAffirms <proposition/p> ; ekg:stillDenies <proposition/q> ;
+    ekg:positionOf <actor/state> ; ekg:independentlyAffirms <proposition/p> ; ekg:independentlyDenies <proposition/q> .
 :s5 a ekg:Praise, ekg:SpeechAct, ekg:Event ; ekg:evaluates <actor/force>, <event/e> .
 :s6 a ekg:Claim, ekg:Refutation, ekg:Accusation, ekg:Justification, ekg:Assessment .
 :e1 a ekg:Evidence ; oa:hasSource <article/sample> ;
@@ -865,9 +866,12 @@ SAMPLE = (
 <proposition/u> ekg:aspect ekg:Identity .
 <proposition/u> ekg:implies <proposition/p> ; ekg:conflictsWith <proposition/q> ; ekg:firstAffirmed :s1 ;
     ekg:firstAffirmedOn "2025-04-26"^^xsd:date ; ekg:firstDenied :s2 ; ekg:firstDeniedOn "2025-04-25"^^xsd:date ;
-    ekg:originsAffirming 2 ; ekg:originsDenying 1 ; ekg:unnamedOnly true ; ekg:contested true .
+    ekg:originsAffirming 2 ; ekg:originsDenying 1 ; ekg:unnamedOnly true ; ekg:contested true ;
+    ekg:affirmedSince "2025-04-26"^^xsd:date ; ekg:deniedSince "2025-04-25"^^xsd:date ;
+    ekg:contestedSince "2025-04-26"^^xsd:date ; ekg:cameTrueAs <proposition/p> .
 _:reversal a ekg:Reversal, prov:Entity ; ekg:actor <actor/state> ; ekg:fromAct :s2 ; ekg:toAct :s1 ; ekg:fromProposition <proposition/p> ;
     ekg:toProposition <proposition/q> ; ekg:days 1 ; ekg:knownSince "2025-04-27"^^xsd:date .
+_:former a ekg:FormerReversal ; ekg:supersededOn "2025-04-28"^^xsd:date .
 :s5 ekg:chain ekg:Unrooted . :s6 ekg:chain ekg:Ring .
 """
 )

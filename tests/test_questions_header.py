@@ -69,7 +69,7 @@ ACTS = {
     "days-to-admission": {"claim": "", "admission": "admission"},
     "denied-what-was-admitted": {"admission": "admission", "denial": "denial"},
     "drifting-certainty": {"inner": "inner", "outer": "outer"},
-    "first-claim-of-deployment": {"claim": ""},
+    "first-claim-of-deployment": {"claim": "", "admission": "admission"},
     "latest-reversals": {"fromAct": "from", "toAct": "to"},
     "plans-that-came-true": {"plan": "plan", "fact": "fact"},
     "reported-differently": {"one": "one", "other": "other"},
