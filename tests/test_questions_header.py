@@ -65,7 +65,6 @@ def test_columns_of_the_header_are_those_of_the_answer_in_order(question: Questi
 
 #: The act that a row rests on, where that is not `act`, with what comes before `Article`, `Outlet` … in the columns about it.
 ACTS = {
-    "contested": {"affirmation": "affirmation", "denial": "denial"},
     "days-to-admission": {"claim": "", "admission": "admission"},
     "denied-what-was-admitted": {"admission": "admission", "denial": "denial"},
     "drifting-certainty": {"inner": "inner", "outer": "outer"},
