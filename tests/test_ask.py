@@ -422,9 +422,9 @@ def test_rows_have_types(connection: Connection) -> None:
     first = rows[0]
     assert isinstance(first["proposition"], Iri)
     assert first["proposition"].startswith(rows.base)
-    assert first["affirmedOn"] == datetime.date(2024, 11, 4)
+    assert first["day"] == datetime.date(2024, 10, 16)
     assert rows.parameters["on"] == "2025-01-01"
-    assert (rows.revision > 0, rows.types["deniedOn"]) == (True, "date")
+    assert (rows.revision > 0, rows.types["day"]) == (True, "date")
 
 
 def test_rows_become_a_data_frame(connection: Connection) -> None:

@@ -660,7 +660,7 @@ def test_the_service_starts_while_its_server_is_away(serve: Serve, seeded_direct
         assert ours.get("actor/russia.ttl").status == 200
         refused = ours.sparql("ASK { ?s a ekg:Admission }")
         assert (refused.status, refused.headers["Retry-After"] is not None) == (503, True)
-        assert ours.get("health").json()["status"] == "the SPARQL server is away"
+        until(lambda: ours.get("health").json()["status"] == "the SPARQL server is away", "it is missed")
         server.start()
         until(lambda: ours.get("health").json()["status"] == "ok", "it catches up by itself")
         assert ours.sparql("ASK { ?s a ekg:Admission }").text == "true"
