@@ -18,7 +18,7 @@ The type is `iri` (by the parameter's `kind`), `date`, `boolean`, `integer`, `li
 grlc takes `date` and `boolean` for languages: files use such a value through `STR(…)` only, which is the same both ways.
 `limit` is no variable, since SPARQL has none there: the query ends without LIMIT, and `bind` adds it. It puts it too in the place of
 each comment `#> limit`, with which a subquery ends whose solutions stand in the order of the rows and give at least a row each: then rows that
-would be cut off are never made.
+would be cut off are never made. `#> limit / 2` is for solutions that give at least two rows each.
 
 Four rules keep the cost of a question with its answer and not with the graph. They follow from how Oxigraph plans (sparopt 0.5.13,
 `reorder_joins` and `is_fit_for_for_loop_join`; `oxigraph query --explain --stats` shows a plan) and cost other engines nothing:
@@ -73,7 +73,7 @@ _FIXED = {
     "retracted": {"help": "Whether articles that have been retracted count too."},
 }
 
-_LIMIT_HERE = "#> limit"
+_LIMIT_HERE = re.compile(r"#> limit(?: / ([2-9]))?")
 
 _KEYS = frozenset(
     {"summary", "description", "tags", "endpoint_in_url", "defaults", "enumerate", "parameters", "columns", "evidence", "chart", "related", "empty"}
@@ -201,8 +201,9 @@ class Question:
         pieces = []
         for token in lexis.tokens(self.sparql):
             match = _VARIABLE.fullmatch(token.text) if token.kind == "variable" else None
-            if limit is not None and token.kind == "comment" and token.text.strip() == _LIMIT_HERE:
-                pieces.append(f"LIMIT {limit:d}")
+            here = _LIMIT_HERE.fullmatch(token.text.strip()) if token.kind == "comment" else None
+            if limit is not None and here:
+                pieces.append(f"LIMIT {-(-limit // int(here[1] or 1)):d}")
                 continue
             # Spaces, so that what stands beside the variable cannot grow together with the term: `?_x_en-1`.
             pieces.append(f" {written(values[match[2]])} " if match and match[2] in values else token.text)

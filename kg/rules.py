@@ -12,7 +12,8 @@ A file's comment lines that start with `#+` are YAML:
     node        where what is derived are nodes of their own: the predicate by which they point to their key
     affected    {predicate: patterns}: everything the rule reads, and which keys it concerns that a triple `?subject predicate ?object` has
                 come or gone. Both the old triples and the new are there when this is asked, so patterns only ever add: no negation,
-                but of what the rule itself gave before, which stands still meanwhile.
+                but of what the rule itself gave before, which stands still meanwhile, or of what leads to the same keys itself where it has
+                come or gone.
                 A class, such as `ekg:UnnamedGroup`, stands for the triples `?subject a class`
     again       for rules that build on what they gave: the keys to which a triple they have just given leads. Until there is none
 

@@ -910,12 +910,15 @@ def test_a_rule_reads_what_it_says_it_reads(rule: rules.Rule) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_patterns_of_affected_keys_only_ever_add(rule: rules.Rule) -> None:
-    """What has gone is there beside what has come, so nothing is told by what is not there; but of what the rule itself gave before."""
+    """What has gone is there beside what has come, so what is not there tells nothing; but of what the rule itself gave before, and of what leads
+    to keys itself where it has come or gone."""
     for pattern in (p for some in rule.affected.values() for p in some):
         adding, _, negated = pattern.partition("NOT EXISTS")
         assert not lexis.words(adding) & {"NOT", "MINUS", "OPTIONAL", "EXISTS"}
-        named = {token.text for token in lexis.tokens(negated) if token.text.startswith("ekg:")}
-        assert {EKG + name.removeprefix("ekg:") for name in named} <= set(rule.gives)
+        assert not lexis.words(negated) & {"NOT", "MINUS", "OPTIONAL"}
+        names = {token.text for token in lexis.tokens(negated) if re.fullmatch(r"(ekg|schema):[a-z]\w*", token.text)}
+        read = {rules.PREFIXES[prefix] + local for prefix, _, local in (name.partition(":") for name in names)}
+        assert read <= {*rule.gives, *rule.affected}
 
 
 def _rule(name: str, reads: str, gives: str) -> rules.Rule:
