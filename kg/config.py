@@ -163,7 +163,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("query_processes", _CORES, _whole, "How many processes evaluate queries. Default: one for each core."),
     Setting("query_timeout", "30", _seconds, "Seconds after which a query is stopped."),
     Setting("slow_query", "5", _seconds, "Seconds from which a query is written to the log."),
-    Setting("query_memory", "4GiB", _size, "Memory that one query process may use."),
+    Setting("query_memory", "4GiB", _size, "Memory that one query process may use, and the process that evaluates rules."),
     Setting("query_queue", "64", _whole, "How many queries may wait for a process; past that, callers are told to come back."),
     Setting("query_limit", "1MiB", _size, "The longest query text that is read."),
     Setting("result_limit", "256MiB", _size, "The largest answer to a query; past that it is an error, never a part."),
