@@ -304,8 +304,6 @@ class _Service:
                     raise _error(error, error.read()) from None
                 except (OSError, http.client.HTTPException):
                     raise self._stranger(path) from None
-        except TimeoutError:
-            raise RequestError(f"{self._base} did not answer within {_PATIENCE:.0f} seconds") from None
         except OSError as error:
             why = getattr(error, "reason", error)
             if isinstance(why, TimeoutError):

@@ -144,17 +144,17 @@ def everything(graph: Graph, rules: Sequence[Rule], base: str) -> Iterator[Rule]
 
 
 def _keys(graph: Graph, rule: Rule, former: Triples, new: Triples) -> set[ox.NamedNode]:
+    # By pattern, for several predicates may lead to keys in one way: who says something new touches all of them.
     touched: dict[str, list[ox.Triple]] = {}
     for triple in (*former, *new):
-        if (what := read_as(triple)) in rule.affected:
-            touched.setdefault(what, []).append(triple)
+        for pattern in rule.affected.get(read_as(triple), ()):
+            touched.setdefault(pattern, []).append(triple)
     keys: set[ox.NamedNode] = set()
     if touched:
         with graph.with_former(former):
-            for what, triples in touched.items():
-                for pattern in rule.affected[what]:
-                    for some in _in_pieces(triples):
-                        keys |= graph.keys(rule.concerned(pattern, some))
+            for pattern, triples in touched.items():
+                for some in _in_pieces(triples):
+                    keys |= graph.keys(rule.concerned(pattern, some))
     return keys
 
 

@@ -601,7 +601,7 @@ def test_when_there_is_no_room_the_idle_go_first_and_then_newcomers_are_told() -
         for number, client in enumerate(clients):
             client.sendall(_get(f"/{number}", close=False))
             assert client.recv(65_536)
-            time.sleep(0.01)
+            time.sleep(0.01)  # so that one has been idle for longer than the next
         clients.append(running.connect())
         assert clients[0].recv(1) == b""  # idle for longest
         for client in clients[1:]:

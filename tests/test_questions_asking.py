@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +50,8 @@ SELECT ?act ?words WHERE {
 
 
 @pytest.fixture(scope="module")
-def desk(seeded_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    data = tmp_path_factory.mktemp("desk") / "data"
-    shutil.copytree(seeded_directory, data)
-    with open_library(configuration.read({}, data=data, query_processes=1), create=False, owner=True) as library:
-        library.settle()
-        yield Desk(library)
+def desk(seeds: Library) -> Desk:
+    return Desk(seeds)
 
 
 def actor(slug: str, *labels: str) -> documents.Document:

@@ -664,7 +664,7 @@ def test_what_was_a_reversal_on_a_day_is_what_follows_from_what_was_published_by
         assert derived.facts == derived.from_scratch(), seed
         now = turns(shortened(derived.facts))
         printed = {
-            quad.subject: quad.object.value  # type: ignore[union-attr]
+            quad.subject: quad.object.value  # type: ignore[union-attr] - a date, and no quoted triple
             for quad in derived.store.quads_for_pattern(None, PUBLISHED, None)
         }
         for today in ("2025-02-03", "2025-02-05", "2025-02-07"):
