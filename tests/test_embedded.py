@@ -234,7 +234,8 @@ def test_derived_facts_that_stay_the_same_are_not_written_again(config: Config, 
     try:
         engine.follow(journal)
         assert said.read_text("ascii").split()[2] == digest
-        assert tables_in(config.data / "index" / "store") == before
+        # The store may merge small tables at any time; only what is written makes it larger.
+        assert sum(tables_in(config.data / "index" / "store").values()) <= sum(before.values())
     finally:
         engine.close()
 
