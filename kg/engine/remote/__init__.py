@@ -139,16 +139,11 @@ class RemoteEngine:
         return None  # there is always a network to wait for
 
     def figures(self) -> Mapping[str, int]:
-        try:
+        with contextlib.suppress(IndexBehind, EngineUnavailable):
             self._follower.require_state()
-            away = 0
-        except IndexBehind:
-            away = 0
-        except EngineUnavailable:
-            away = 1
         return {
             "waiting": self._turns.waiting(),
-            "away": away,
+            "away": int(self._follower.missed),
             "rules_failed": self._follower.rules_failed,
             "rules_behind": int(self._follower.rules_behind),
         }

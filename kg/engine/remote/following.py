@@ -52,6 +52,7 @@ class Follower:
         self._reached = 0
         self._asked = float("-inf")
         self._checked = False
+        self._missed = False
         self._closed = False
         self._deriver = Deriver(config.data / "deriving", config.query_memory) if owner else None
         self._rules_again = 0.0
@@ -62,6 +63,11 @@ class Follower:
     def reached(self) -> int:
         """The revision that the server was last known to have reached."""
         return self._reached
+
+    @property
+    def missed(self) -> bool:
+        """Whether the server could not be asked when it last was."""
+        return self._missed
 
     @property
     def rules_failed(self) -> int:
@@ -185,26 +191,35 @@ class Follower:
 
     def _look(self) -> State | None:
         """Ask the server how far it is, and believe it. Raises `ConfigurationError` for one that is not fit."""
+        try:
+            state = self._fit_state()
+        except (EngineUnavailable, ConfigurationError):
+            self._missed = True
+            raise
+        self._checked, self._missed = True, False
+        self._reached = 0 if state is None else state.revision
+        self._asked = time.monotonic()
+        return state
+
+    def _fit_state(self) -> State | None:
         state = self._server.state(self._base)
         if not self._checked:
             self._server.require_whole_answers()
-        if state is not None:
-            last = self._journal.last()
-            if state.revision > last:
-                raise ConfigurationError(
-                    f"{self._server} has revision {state.revision} of {self._base}, the journal in {self._directory} ends at "
-                    f"{last}: that server follows another journal. If this is the right one, run `kg rebuild`",
-                    setting="KG_ENGINE",
-                )
-            if state.digest != _digest(self._journal, state.revision):
-                raise ConfigurationError(
-                    f"revision {state.revision} on {self._server} is not the one in the journal in {self._directory}: that "
-                    "server followed another history. If this is the right one, run `kg rebuild`",
-                    setting="KG_ENGINE",
-                )
-        self._checked = True
-        self._reached = 0 if state is None else state.revision
-        self._asked = time.monotonic()
+        if state is None:
+            return None
+        last = self._journal.last()
+        if state.revision > last:
+            raise ConfigurationError(
+                f"{self._server} has revision {state.revision} of {self._base}, the journal in {self._directory} ends at "
+                f"{last}: that server follows another journal. If this is the right one, run `kg rebuild`",
+                setting="KG_ENGINE",
+            )
+        if state.digest != _digest(self._journal, state.revision):
+            raise ConfigurationError(
+                f"revision {state.revision} on {self._server} is not the one in the journal in {self._directory}: that "
+                "server followed another history. If this is the right one, run `kg rebuild`",
+                setting="KG_ENGINE",
+            )
         return state
 
     def _catch_up(self, journal: Journal) -> None:
