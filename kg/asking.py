@@ -13,7 +13,7 @@ import pyoxigraph as ox
 
 from kg import tables
 from kg.engine import NOBODY, Caller, Query
-from kg.errors import InvalidParameter, NotFound, UnknownName
+from kg.errors import EngineUnsuitable, InvalidParameter, NotFound, UnknownName
 from kg.library import Library
 from kg.names import Names
 from kg.questions import Parameter, Question, Term, read_limit, whole_number
@@ -83,15 +83,17 @@ class Desk:
         return Wish(question, terms, texts, limit, revision)
 
     def ask(self, wish: Wish, caller: Caller = NOBODY) -> Table:
-        """The answer. Raises a `QueryError`, `Overloaded`, or `NotFound` for a revision that is not there, `SnapshotGone` for one
+        """The answer, whole and as the question's file means it. Raises a `QueryError`, `EngineUnsuitable` among them, `Overloaded`, or `NotFound` for a revision that is not there, `SnapshotGone` for one
         that is no longer at hand."""
         library, question = self.library, wish.question
         last = library.journal.last()
         if wish.revision is not None and wish.revision > last:
             raise NotFound(f"there is no revision {wish.revision} yet; the newest is {last}", revision=last)
+        _require_suitable(question, library)
         # One row more than is wanted tells whether there are more.
         text = question.bind(wish.terms, wish.limit + 1)
         answer = library.answer(Query(text, base=library.base.iri, triples=None, revision=wish.revision), caller)
+        _require_suitable(question, library)  # what the server is may have been learnt only now
         names, rows = tables.read_results(answer.read())
         evidence = set(question.evidence)
         return Table(
@@ -131,6 +133,16 @@ class Desk:
         if iri not in self.library.journal.nodes_of(article):
             raise UnknownName(f"there is no {part[:80]!r} in {article}")
         return parameter.read_term(iri)
+
+
+def _require_suitable(question: Question, library: Library) -> None:
+    product = library.engine.product
+    if what := question.differs_on.get(product):
+        raise EngineUnsuitable(
+            f"the SPARQL server behind this service is a {product.capitalize()}, which does not answer {question.id} as it is meant: "
+            f"{what}. A service with the index of its own, or on Oxigraph, answers it",
+            engine=product,
+        )
 
 
 def _read_revision(text: str) -> int:

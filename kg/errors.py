@@ -42,6 +42,7 @@ class's docstring is its title for people, the rest is its page in the documenta
     │   ├── QueryMemoryExceeded
     │   ├── ResultTooLarge
     │   ├── QueryProcessDied
+    │   ├── EngineUnsuitable
     │   └── CallerGone
     ├── Overloaded
     │   ├── BeingMade
@@ -389,6 +390,15 @@ class QueryProcessDied(QueryError):
 
     Only this request is concerned; the process has been replaced. A known cause is `ORDER BY` over values that have
     no order among each other, such as dates with and without a time zone: order by `STR(?x)` instead.
+    """
+
+
+class EngineUnsuitable(QueryError):
+    """The SPARQL server here does not answer this question as is meant.
+
+    This service keeps its index on another server (`KG_ENGINE`), of a kind that is known to answer this question with other rows, or
+    not at all. A wrong answer would look like any other, so none is given; the message says what is known. A service with the index of
+    its own, or on Oxigraph, answers it. `engine` names the product.
     """
 
 

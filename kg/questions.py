@@ -12,6 +12,7 @@ else, whatever characters it has; a file that cannot keep that promise is refuse
     chart        the file of a Vega-Lite specification beside it, over the data set `rows`
     related      ids of other questions
     empty        why an answer may be empty
+    differs_on   {product: what it does}, for SPARQL servers that answer with other rows or not at all: there it is not asked
 
 A parameter is a variable `?_name_type`, or `?__name_type` where it may be left out: then it stays a variable without a value.
 The type is `iri` (by the parameter's `kind`), `date`, `boolean`, `integer`, `literal` or none (text), or a language such as `en`.
@@ -76,7 +77,7 @@ _FIXED = {
 _LIMIT_HERE = re.compile(r"#> limit(?: / ([2-9]))?")
 
 _KEYS = frozenset(
-    {"summary", "description", "tags", "endpoint_in_url", "defaults", "enumerate", "parameters", "columns", "evidence", "chart", "related", "empty"}
+    {"summary", "description", "tags", "endpoint_in_url", "defaults", "enumerate", "parameters", "columns", "evidence", "chart", "related", "empty", "differs_on"}
 )  # fmt: skip
 _TYPES = frozenset({"iri", "date", "boolean", "integer", "literal"})
 _VARIABLE = re.compile(r"[?$](_{1,2})([A-Za-z0-9]+)(?:_(?:xsd_)?([A-Za-z0-9]+))?")
@@ -168,7 +169,8 @@ class Parameter:
 @dataclass(frozen=True)
 class Question:
     """A question: `id`, `summary` (the question in words), `description`, its parameters by name, what the columns mean and which of
-    them are evidence. `text` is the file as it is; `limit` the number of rows where nothing else is asked for."""
+    them are evidence. `text` is the file as it is; `limit` the number of rows where nothing else is asked for; `differs_on` says by
+    product which SPARQL servers do not answer it as it is meant, and what they do."""
 
     id: str
     summary: str
@@ -180,6 +182,7 @@ class Question:
     chart: str | None
     related: tuple[str, ...]
     empty: str
+    differs_on: Mapping[str, str]
     limit: int
     text: str
 
@@ -348,6 +351,7 @@ def read(name: str, text: str) -> Question:
                 key=lambda item: (item[0] in _FIXED, order.index(item[0]) if item[0] in order else len(order)),
             )
         )
+        differs = {str(product).lower(): str(what) for product, what in _by_name(header.get("differs_on")).items()}
         columns = {str(column): str(meaning) for column, meaning in _by_name(header.get("columns")).items()}
     except (ValueError, AttributeError, TypeError, InvalidParameter) as error:
         raise refuse(str(error)) from None
@@ -368,6 +372,7 @@ def read(name: str, text: str) -> Question:
         header.get("chart"),
         tuple(header.get("related") or ()),
         str(header.get("empty", "")).strip(),
+        differs,
         limit,
         text,
     )

@@ -64,6 +64,10 @@ class EmbeddedEngine:
         if owner:
             self._watcher.start()
 
+    @property
+    def product(self) -> str:
+        return "oxigraph"
+
     def reached(self) -> int:
         if not self._owner:
             self._published = self._snapshots.newest()

@@ -34,6 +34,7 @@ _ERRORS = {
     "422": "The gate refuses the document; `results` says what to mend. Nothing was written.",
     "429": "Too many requests from one address; `Retry-After` says when to come back.",
     "500": "The query died of itself, or the service failed.",
+    "501": "The SPARQL server behind the service is of a kind that does not answer this question as it is meant.",
     "502": "Another service that the query asks did not answer as it must.",
     "503": "The service is busy or behind; `Retry-After` says when to come back.",
     "504": "The query took longer than it may.",
@@ -115,7 +116,7 @@ def _question(question: Question, base: Base) -> Json:
         ],
         "responses": {
             "200": {"description": "The answer, whole.", "headers": headers(), "content": content},
-            **problems(["304", "400", "404", "406", "410", "413", "500", "503", "504"]),
+            **problems(["304", "400", "404", "406", "410", "413", "500", "501", "503", "504"]),
         },
     }
 

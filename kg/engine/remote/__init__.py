@@ -77,6 +77,10 @@ class RemoteEngine:
                 self.close()
                 raise
 
+    @property
+    def product(self) -> str:
+        return "virtuoso" if self._server.virtuoso else ""
+
     def reached(self) -> int:
         return self._follower.reached
 
