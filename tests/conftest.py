@@ -5,6 +5,8 @@ Everything here is the real thing in a temporary directory; there are no mocks.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ BASE = "https://kg.example/"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=22, help="how often tests/faults kill each kind of process; 1000 takes hours"
+        "--kills", type=int, default=12, help="how often tests/faults kill each kind of process; 1000 takes hours"
     )
     parser.addoption(
         "--requests",
@@ -49,15 +51,25 @@ def library(config: Config) -> Iterator[Library]:
 
 @pytest.fixture(scope="session")
 def seeded_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory with the seeds in it, base https://kg.example/, that nobody holds open. Never change it: copy it."""
-    directory = tmp_path_factory.mktemp("seeded") / "data"
-    config = settings.read({}, data=directory, base=BASE)
-    with open_library(config, create=True, owner=True) as opened:
-        opened.accept(
-            (it for path in assets.files("seeds", "**/*.ttl") for it in read_file(path, opened.base, config)),
-            agent="seeds",
-        )
-    return directory
+    """A data directory with the seeds in it, base https://kg.example/, that nobody holds open. Never change it: copy it.
+
+    The processes of a run share one, which the first to want it makes.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    directory = shared / "seeded" / "data"
+    with (shared / "seeded.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if directory.exists():
+            return directory
+        config = settings.read({}, data=directory.with_name("unfinished"), base=BASE)
+        with open_library(config, create=True, owner=True) as opened:
+            opened.accept(
+                (it for path in assets.files("seeds", "**/*.ttl") for it in read_file(path, opened.base, config)),
+                agent="seeds",
+            )
+        return config.data.rename(directory)
 
 
 @pytest.fixture

@@ -595,7 +595,7 @@ def test_a_server_that_is_told_to_end_finishes_what_runs(
     serve: Serve, seeded_directory: Path, tmp_path: Path, sign: signal.Signals
 ) -> None:
     shutil.copytree(seeded_directory, tmp_path / "data")
-    server = serve(flags=["--query-timeout", "3"])
+    server = serve(flags=["--query-timeout", "2"])
     replies: list[int] = []
     asking = threading.Thread(target=lambda: replies.append(server.sparql(ENDLESS).status))
     asking.start()

@@ -380,7 +380,7 @@ def test_long_text_takes_time_in_proportion(others: Callable[..., Other], piece:
     other = others()
     allowed = Federation(endpoints(other.url))
     unit = piece.replace("URL", other.url)
-    text = f"PREFIX x: <http://x/> SELECT * {{ {unit * (2**19 // len(unit))} }}"
+    text = f"PREFIX x: <http://x/> SELECT * {{ {unit * (2**18 // len(unit))} }}"
     start = time.monotonic()
     try:
         with contextlib.suppress(ServiceRefused), allowed.admit(Query(text, base="https://kg.example/")) as admitted:

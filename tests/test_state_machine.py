@@ -406,7 +406,7 @@ def test_whatever_happens_in_whatever_order_what_was_acknowledged_is_there_and_n
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Desk,
         settings=settings(
-            max_examples=10,
+            max_examples=8,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -346,6 +346,31 @@ def test_look_ups_are_answered_while_slow_queries_burn(ask: Ask) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
+def test_the_opening_of_a_snapshot_is_nobodys_query(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up that happens to be the first on a snapshot is quick, and waits for no slow one."""
+    monkeypatch.setattr(process, "QUICK", 0.01)  # so that opening is long beside it
+    caller, limits = Caller("slow"), Limits(5, MEMORY, 2**20)
+    started = QueryProcesses(2, 4, limits, tmp_path)
+
+    def burn() -> None:
+        with pytest.raises(CallerGone):
+            started.answer(Query(BURN), snapshot, 7, caller)
+
+    burning = threading.Thread(target=burn)
+    burning.start()
+    try:
+        until(lambda: started.figures()["busy"] == 1, "the slow one runs")
+        time.sleep(0.2)  # past being quick
+        assert Ask(started, snapshot).value("SELECT (1 AS ?n) {}") == "1"
+        assert burning.is_alive(), "it did not wait for the slow one's end"
+    finally:
+        caller.hang_up()
+        burning.join(20)
+        started.close()
+
+
 def test_a_long_query_lets_look_ups_go_first_and_its_process_comes_back(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,9 @@ class Limits:
 _LONG = 1.0
 _STEPPED_BACK = 10
 
+#: Seconds of processor time that opening a snapshot may take, which is nobody's query: 0.03 on an idle machine, more on a busy one.
+_OPENING = 0.15
+
 #: A request of up to this many bytes goes into an empty pipe at once (pipe(7)).
 _PIPE = 65_536
 
@@ -70,11 +73,17 @@ class Process(Child):
         super().__init__("kg.engine.evaluator", *given, stderr=tempfile.TemporaryFile())
         self._stepped_back = False
         self._sent = 0.0  # when the query was, if it was
+        self._snapshot: Path | None = None
+        self._opening = False
 
     def kill(self) -> None:
         super().kill()
         for spooled in self._spool.glob(spool_prefix(self.pid) + "*"):  # what it was writing when it was killed
             spooled.unlink(missing_ok=True)
+
+    def is_to_read(self, snapshot: Path) -> None:
+        """Tell on which snapshot the next query is, as opening another takes time that is not the query's."""
+        self._opening, self._snapshot = snapshot != self._snapshot, snapshot
 
     def send(self, frame: bytes) -> int | None:
         """Give it a query without waiting; the descriptor on which there will be something to read. None where that cannot be done:
@@ -175,10 +184,11 @@ class Process(Child):
         """Whether there is a reply, or the end, within the time of a quick query. Where the machine is busy with other things
         that time is longer: what counts is the processor time that the query has had, up to ten times as long a wait."""
         start, used = time.monotonic(), self._processor_time()
+        enough = QUICK / 2 + (_OPENING if self._opening else 0)
         for rounds in range(1, 11):
             if self.is_ready(min(start + rounds * QUICK, deadline)):
                 return True
-            if time.monotonic() >= deadline or self._processor_time() - used > QUICK / 2:
+            if time.monotonic() >= deadline or self._processor_time() - used > enough:
                 break
         return False
 

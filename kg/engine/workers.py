@@ -145,6 +145,7 @@ class Evaluation:
         self._processes = processes
         self._turns = processes.turns
         self._query = query
+        self._snapshot = snapshot
         self._revision = revision
         self._caller = caller
         self._seconds = min(processes.limits.seconds, query.timeout or processes.limits.seconds)
@@ -253,6 +254,7 @@ class Evaluation:
 
     def _take(self) -> None:
         self._process, self._since = self._processes.take(), time.monotonic()
+        self._process.is_to_read(self._snapshot)
 
     def _leave(self, finished: bool) -> None:
         """Give the process and the turn to the next."""

@@ -185,7 +185,7 @@ def test_a_server_killed_during_loads_loses_nothing(serve: Serve, data: Path, py
     chance = random.Random("server")
     truth = Truth(data)
     server = serve(data)
-    seen, kills = 0, max(2, pytestconfig.getoption("kills") // 6)
+    seen, kills = 0, max(3, pytestconfig.getoption("kills") // 6)
     with loading(data) as loads, putting(data, server) as puts:
         for number in range(kills):
             if number % 2:  # the first document that a server gets takes it a second; then it is quick
@@ -234,7 +234,7 @@ def test_a_loader_that_is_killed_leaves_whole_batches_and_no_process(
     truth = Truth(data)
     server = serve(data)
     reported: dict[int, int] = {}
-    cut, kills = 0, max(2, pytestconfig.getoption("kills") // 6)
+    cut, kills = 0, max(3, pytestconfig.getoption("kills") // 6)
     for number in range(kills):
         # Every other load is judged by a crew of processes, which must end with it.
         crew = number % 2 == 1
