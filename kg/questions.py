@@ -35,6 +35,8 @@ Four rules keep the cost of a question with its answer and not with the graph. T
 3. Patterns within EXISTS are not put in order: each is looked up only by what stands outside. One pattern for each, the next within a
    FILTER EXISTS inside it. A UNION is looked up if all branches bind what joins it to the rest and none has an OPTIONAL on
    that; DISTINCT, GROUP BY, MINUS and subqueries never are: they start from the parameter themselves, and come last.
+   That is of use where everything is to be read: subqueries of one pattern each, with a LIMIT, are read as they lie and joined by
+   hashing, five times as fast as looking up each of hundreds of thousands, and so is MINUS beside NOT EXISTS.
 4. Sorting makes its keys for every row, whatever is cut off later: of days and numbers first, which cost nothing; behind them, where there are
    tens of thousands, `?act` and not `STR(?act)`. `a || EXISTS { … }` searches though `a` is so: `IF(a, true, EXISTS { … })` does
    not. A branch that a parameter rules out begins with `{ SELECT ?asked WHERE { BIND(true AS ?asked) FILTER(…) } LIMIT 1 }`, so
