@@ -83,8 +83,8 @@ class Desk:
         return Wish(question, terms, texts, limit, revision)
 
     def ask(self, wish: Wish, caller: Caller = NOBODY) -> Table:
-        """The answer, whole and as the question's file means it. Raises a `QueryError`, `EngineUnsuitable` among them, `Overloaded`, or `NotFound` for a revision that is not there, `SnapshotGone` for one
-        that is no longer at hand."""
+        """The answer. Raises a `QueryError`, `EngineUnsuitable` among them, `Overloaded`, or `NotFound` for a revision that is not
+        there, `SnapshotGone` for one that is no longer at hand."""
         library, question = self.library, wish.question
         last = library.journal.last()
         if wish.revision is not None and wish.revision > last:
@@ -93,7 +93,6 @@ class Desk:
         # One row more than is wanted tells whether there are more.
         text = question.bind(wish.terms, wish.limit + 1)
         answer = library.answer(Query(text, base=library.base.iri, triples=None, revision=wish.revision), caller)
-        _require_suitable(question, library)  # what the server is may have been learnt only now
         names, rows = tables.read_results(answer.read())
         evidence = set(question.evidence)
         return Table(
@@ -136,7 +135,9 @@ class Desk:
 
 
 def _require_suitable(question: Question, library: Library) -> None:
-    product = library.engine.product
+    if not question.differs_on:
+        return
+    product = library.engine.product()
     if what := question.differs_on.get(product):
         raise EngineUnsuitable(
             f"the SPARQL server behind this service is a {product.capitalize()}, which does not answer {question.id} as it is meant: "

@@ -81,6 +81,8 @@ _LIMIT_HERE = re.compile(r"#> limit(?: / ([2-9]))?")
 _KEYS = frozenset(
     {"summary", "description", "tags", "endpoint_in_url", "defaults", "enumerate", "parameters", "columns", "evidence", "chart", "related", "empty", "differs_on"}
 )  # fmt: skip
+#: SPARQL servers that are told apart.
+_PRODUCTS = frozenset({"virtuoso"})
 _TYPES = frozenset({"iri", "date", "boolean", "integer", "literal"})
 _VARIABLE = re.compile(r"[?$](_{1,2})([A-Za-z0-9]+)(?:_(?:xsd_)?([A-Za-z0-9]+))?")
 _Refusal = type[InvalidParameter]
@@ -359,6 +361,8 @@ def read(name: str, text: str) -> Question:
         raise refuse(str(error)) from None
     if left := sorted((defaults.keys() | choices.keys() | (header.get("parameters") or {}).keys()) - parameters.keys()):
         raise refuse(f"its header speaks of {', '.join(map(str, left))}, which the query has no variable for")
+    if unknown := sorted(differs.keys() - _PRODUCTS):
+        raise refuse(f"differs_on speaks of {', '.join(unknown)}; told apart are {', '.join(sorted(_PRODUCTS))}")
     evidence = tuple(header.get("evidence") or ())
     if strangers := sorted(set(evidence) - columns.keys()):
         raise refuse(f"evidence names {', '.join(strangers)}, which is no column")

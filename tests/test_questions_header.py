@@ -214,6 +214,7 @@ def test_query_without_a_header_is_a_question_named_by_its_id() -> None:
         ("#+ sumary: x\nSELECT * {}", "sumary"),
         ("#+ defaults:\n#+   - x: 1\nSELECT * {}", "x, which the query has no variable for"),
         ("#+ evidence: [y]\nSELECT ?x {}", "y, which is no column"),
+        ("#+ differs_on: {virtuso: why}\nSELECT ?x {}", "virtuso; told apart are virtuoso"),
         ("#+ description: see ?_x\nSELECT * {}", "as a variable"),
         ("SELECT * {} # ?_x\n# and ?_y", "as a variable"),
         ("ASK {}", "SELECT"),

@@ -43,6 +43,7 @@ from test_questions_on_seeds import CASES, bound
 
 from kg import config as settings
 from kg import documents
+from kg.asking import Desk
 from kg.config import Config
 from kg.documents import Document
 from kg.engine import Answer, Caller, Query
@@ -51,6 +52,7 @@ from kg.errors import (
     ConfigurationError,
     DirectoryInUse,
     EngineUnavailable,
+    EngineUnsuitable,
     IndexBehind,
     KgError,
     MalformedQuery,
@@ -654,6 +656,21 @@ def test_while_the_server_is_away_writes_are_kept_and_queries_told_so(tmp_path: 
             assert len(rows(library, "SELECT ?s WHERE { ?s a ekg:SpeechAct }")) == 1
     finally:
         server.stop()
+
+
+@needs_virtuoso
+def test_a_question_that_a_server_cannot_answer_is_never_sent(virtuoso: Virtuoso, tmp_path: Path) -> None:
+    """By a process that has asked it nothing before, too: else its own error would come."""
+    virtuoso.clear(BASE.iri)
+    config = configured(tmp_path / "data", **virtuoso.settings)
+    with open_library(config, create=True, owner=True) as library:
+        accept(library, *STORY)
+    with open_library(config, create=False, owner=False) as library:
+        desk = Desk(library)
+        wish = desk.understand(catalogue()["rings-and-unrooted"], {})
+        with pytest.raises(EngineUnsuitable, match="rings-and-unrooted"):
+            desk.ask(wish)
+        assert len(rows(library, "SELECT ?s WHERE { ?s a ekg:SpeechAct }")) == 1
 
 
 @needs_oxigraph

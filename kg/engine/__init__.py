@@ -148,9 +148,9 @@ class Pending(Protocol):
 class Engine(Protocol):
     """Follows one journal and answers queries about what it has seen of it."""
 
-    @property
     def product(self) -> str:
-        """The name of the program that evaluates queries, in small letters, as far as that is known by now and matters; or nothing."""
+        """The name of the program that evaluates queries, in small letters, where that matters; or nothing. Raises `EngineUnavailable` or
+        `IndexBehind` where it cannot be asked."""
 
     def reached(self) -> int:
         """The newest batch that queries see."""

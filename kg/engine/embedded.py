@@ -64,7 +64,6 @@ class EmbeddedEngine:
         if owner:
             self._watcher.start()
 
-    @property
     def product(self) -> str:
         return "oxigraph"
 

@@ -77,8 +77,8 @@ class RemoteEngine:
                 self.close()
                 raise
 
-    @property
     def product(self) -> str:
+        self._follower.require_state(believing=_BELIEVED)  # which asks it, so that it is known
         return "virtuoso" if self._server.virtuoso else ""
 
     def reached(self) -> int:
