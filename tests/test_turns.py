@@ -41,7 +41,7 @@ def fill(turns: Turns, count: int) -> list[Turn]:
 
 
 def make_slow(turns: Turns, text: str) -> None:
-    turns.leave(turns.enter(text, Caller("teacher"), 1), text, seconds=9)
+    turns.leave(turns.enter(text, Caller("teacher"), 1), text, slow=True)
 
 
 def test_a_free_place_is_given_at_once() -> None:
@@ -190,7 +190,7 @@ def test_places_are_never_exceeded_nor_lost(places: int) -> None:
                 at_once[1] = max(at_once)
             with lock:
                 at_once[0] -= 1
-            turns.leave(turn, "other", 0)
+            turns.leave(turn, "other")
 
     threads = [
         threading.Thread(target=work, args=(f"c{n}", (lambda i: "slow") if n % 2 else (lambda i: f"q{i}")))

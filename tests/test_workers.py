@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
@@ -324,26 +325,50 @@ def test_a_hundred_callers_at_once_are_all_answered_or_told(ask: Ask) -> None:
     assert len(set(outcomes) - {"Overloaded"}) >= 18
 
 
-def test_look_ups_are_answered_while_slow_queries_burn(ask: Ask) -> None:
-    callers = [Caller(f"slow {n}") for n in range(6)]
-    threads = []
-    for number, caller in enumerate(callers):
+def test_a_query_that_waited_for_the_processor_is_not_remembered_as_slow(ask: Ask) -> None:
+    """Next time it would wait behind slow ones, and they can take as long as a query may."""
+    text = "SELECT (COUNT(*) AS ?n) { ?s ?p ?o }"
+    ask.still_works()
+    held = ask.processes.pids()
+    for pid in held:
+        os.kill(pid, signal.SIGSTOP)
+    threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGCONT) for pid in held]).start()
+    assert ask.value(text) == str(COUNT)
+    with slow_queries(ask, 1) as threads:
+        until(lambda: ask.processes.figures()["busy"] == 1, "a slow query runs")
+        time.sleep(0.2)  # past being quick
+        assert ask.value(text) == str(COUNT)
+        assert threads[0].is_alive(), "it did not wait for the slow one's end"
 
-        def burn(text: str = f"{BURN} # {number}", caller: Caller = caller) -> None:
-            with pytest.raises(KgError):
-                ask(text, caller)
 
-        threads.append(threading.Thread(target=burn))
-        threads[-1].start()
-    until(lambda: ask.processes.figures()["waiting"] >= 4, "slow queries wait for a slow place")
-    for number in range(50):
-        assert ask.value(f"SELECT ({number} AS ?n) {{}}") == str(number)
-    assert ask.processes.figures()["waiting"] >= 4, "they still wait"
-    for caller in callers:
-        caller.hang_up()
+@contextlib.contextmanager
+def slow_queries(ask: Ask, count: int) -> Iterator[list[threading.Thread]]:
+    """Within the block so many callers wait for queries that take hours; then they hang up."""
+    callers = [Caller(f"slow {n}") for n in range(count)]
+
+    def burn(text: str, caller: Caller) -> None:
+        with pytest.raises(KgError):
+            ask(text, caller)
+
+    threads = [threading.Thread(target=burn, args=(f"{BURN} # {n}", caller)) for n, caller in enumerate(callers)]
     for thread in threads:
-        thread.join(20)
+        thread.start()
+    try:
+        yield threads
+    finally:
+        for caller in callers:
+            caller.hang_up()
+        for thread in threads:
+            thread.join(20)
     assert not any(thread.is_alive() for thread in threads)
+
+
+def test_look_ups_are_answered_while_slow_queries_burn(ask: Ask) -> None:
+    with slow_queries(ask, 6):
+        until(lambda: ask.processes.figures()["waiting"] >= 4, "slow queries wait for a slow place")
+        for number in range(50):
+            assert ask.value(f"SELECT ({number} AS ?n) {{}}") == str(number)
+        assert ask.processes.figures()["waiting"] >= 4, "they still wait"
 
 
 def test_the_opening_of_a_snapshot_is_nobodys_query(

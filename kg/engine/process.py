@@ -49,6 +49,9 @@ class Limits:
 _LONG = 1.0
 _STEPPED_BACK = 10
 
+#: How many times as long as a quick one a query may wait for the processor before it counts as slow.
+_PATIENCE = 10
+
 #: Seconds of processor time that opening a snapshot may take, which is nobody's query: 0.03 on an idle machine, more on a busy one.
 _OPENING = 0.15
 
@@ -73,6 +76,8 @@ class Process(Child):
         super().__init__("kg.engine.evaluator", *given, stderr=tempfile.TemporaryFile())
         self._stepped_back = False
         self._sent = 0.0  # when the query was, if it was
+        self._used_before = 0.0  # seconds of processor time, when the query was sent
+        self.was_quick = False  # the query before
         self._snapshot: Path | None = None
         self._opening = False
 
@@ -94,7 +99,7 @@ class Process(Child):
             self._in.write(frame)
         except BrokenPipeError:
             return None  # `evaluate` finds out why
-        self._sent = time.monotonic()
+        self._begin()
         return self._out.fileno()
 
     def receive(self) -> Reply | None:
@@ -124,7 +129,7 @@ class Process(Child):
                 self.wait_until_started()
                 deadline = time.monotonic() + seconds
             if not self._sent:
-                self._sent = time.monotonic()
+                self._begin()
                 self.write(frame)
             if not self._arrived:
                 if not self._is_quick(deadline) and not may_go_on():
@@ -158,8 +163,13 @@ class Process(Child):
             self.kill()
             raise
 
+    def _begin(self) -> None:
+        """The query is sent now."""
+        self._sent, self._used_before, self.was_quick = time.monotonic(), self._processor_time(), False
+
     def _rest(self) -> None:
         """The reply is read; ready for the next query."""
+        self.was_quick = not self._is_slow()
         self._sent = 0.0
         self._arrived.clear()
         self._step_forward()
@@ -181,16 +191,21 @@ class Process(Child):
                 self.kill()
 
     def _is_quick(self, deadline: float) -> bool:
-        """Whether there is a reply, or the end, within the time of a quick query. Where the machine is busy with other things
-        that time is longer: what counts is the processor time that the query has had, up to ten times as long a wait."""
-        start, used = time.monotonic(), self._processor_time()
-        enough = QUICK / 2 + (_OPENING if self._opening else 0)
-        for rounds in range(1, 11):
-            if self.is_ready(min(start + rounds * QUICK, deadline)):
+        """Whether there is a reply, or the end, before the query is slow."""
+        for rounds in range(1, _PATIENCE + 1):
+            if self.is_ready(min(self._sent + rounds * QUICK, deadline)):
                 return True
-            if time.monotonic() >= deadline or self._processor_time() - used > enough:
+            if time.monotonic() >= deadline or self._is_slow():
                 break
         return False
+
+    def _is_slow(self) -> bool:
+        """Whether the query has taken longer than a quick one. Where the machine is busy with other things that time is longer:
+        what counts is the processor time that the query has had, up to `_PATIENCE` times as long a wait."""
+        took = time.monotonic() - self._sent
+        if took <= QUICK or took >= _PATIENCE * QUICK:
+            return took > QUICK
+        return self._processor_time() - self._used_before > QUICK / 2 + (_OPENING if self._opening else 0)
 
     def _processor_time(self) -> float:
         """Seconds of processor time that the process has used."""

@@ -164,13 +164,13 @@ class Turns:
             self._grant()
             return True
 
-    def leave(self, turn: Turn, text: str | None = None, seconds: float = 0.0) -> None:
-        """Give the place to the next; remember how long this text took, if it came to an end."""
+    def leave(self, turn: Turn, text: str | None = None, *, slow: bool = False) -> None:
+        """Give the place to the next; remember whether this text was slow, if it came to an end."""
         with self._lock:
             self._running -= 1
             self._running_slow -= turn.slow
             if text is not None:
-                self._was_slow[hash(text)] = seconds > QUICK
+                self._was_slow[hash(text)] = slow
                 self._was_slow.move_to_end(hash(text))
                 if len(self._was_slow) > _REMEMBERED:
                     self._was_slow.popitem(last=False)

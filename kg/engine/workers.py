@@ -259,10 +259,10 @@ class Evaluation:
     def _leave(self, finished: bool) -> None:
         """Give the process and the turn to the next."""
         assert self._process is not None
-        took = time.monotonic() - self._since
+        took, quick = time.monotonic() - self._since, self._process.was_quick
         self._processes.give_back(self._process)
         self._process = None
-        self._turns.leave(self._turn, self._query.text if finished else None, took)
+        self._turns.leave(self._turn, self._query.text if finished else None, slow=not quick)
         if took > self._processes.limits.slow:
             log.warning("[%s] slow query, %.1f s: %r", self._caller.request, took, self._query.text[:2000])
 

@@ -43,7 +43,7 @@ from kg.engine.remote.following import Follower
 from kg.engine.remote.rewriting import Written, prologue, rewrite
 from kg.engine.remote.server import Server
 from kg.engine.standard import dataset, require_standard
-from kg.engine.turns import Turns
+from kg.engine.turns import QUICK, Turns
 from kg.errors import EngineUnavailable, IndexBehind, KgError, Overloaded, QueryTimeout, SnapshotGone
 from kg.journal import Journal
 
@@ -126,7 +126,7 @@ class RemoteEngine:
             ) from None
         finally:
             took = time.monotonic() - start
-            self._turns.leave(turn, finished, took)
+            self._turns.leave(turn, finished, slow=took > QUICK)
             if took > self._limits.slow:
                 slow.warning("[%s] slow query, %.1f s: %r", caller.request, took, query.text[:2000])
         prefixes = tuple(query.supplied_prefixes())
