@@ -267,7 +267,7 @@ def test_load_shows_its_progress_on_a_terminal_and_leaves_only_words(tmp_path: P
 
 
 def test_interrupting_a_load_leaves_whole_batches_and_no_process(tmp_path: Path) -> None:
-    generate.write(tmp_path / "files", 200)
+    generate.write(tmp_path / "files", 2000)
     mark = "interrupted-load"
     script = "from kg import cli, loading; loading.BATCH = 20; cli.main()"
     process = subprocess.Popen(
@@ -290,7 +290,7 @@ def test_interrupting_a_load_leaves_whole_batches_and_no_process(tmp_path: Path)
     assert "Traceback" not in rest, rest
     until(lambda: not processes(mark), "no process of the load is left", 10)
     ends = [int(number) for number in re.findall(r"committed revision (\d+)", first + rest)]
-    assert max(row[0] for row in state_of(tmp_path / "data")["revision"]) == ends[-1] < 200
+    assert max(row[0] for row in state_of(tmp_path / "data")["revision"]) == ends[-1] < 2000
 
 
 # load beside a server
