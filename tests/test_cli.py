@@ -269,7 +269,9 @@ def test_load_shows_its_progress_on_a_terminal_and_leaves_only_words(tmp_path: P
 def test_interrupting_a_load_leaves_whole_batches_and_no_process(tmp_path: Path) -> None:
     generate.write(tmp_path / "files", 2000)
     mark = "interrupted-load"
-    script = "from kg import cli, loading; loading.BATCH = 20; cli.main()"
+    # Whoever starts the tests in the background of a script has them ignore Ctrl-C, and what they start.
+    script = """import signal; signal.signal(signal.SIGINT, signal.default_int_handler)
+from kg import cli, loading; loading.BATCH = 20; cli.main()"""
     process = subprocess.Popen(
         [sys.executable, "-c", script, "load", tmp_path / "files", "--data", tmp_path / "data", *BASE],
         stderr=subprocess.PIPE,

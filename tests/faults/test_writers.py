@@ -99,6 +99,7 @@ def test_writers_that_are_killed_lose_nothing_that_was_acknowledged(
     with nursery(data) as writers:
         names = (f"writer-{number}" for number in range(kills + 3))
         alive = [writers.begin(next(names)) for _ in range(3)]
+        until(lambda: writers.acknowledged, "the first write is acknowledged")
         for number in range(kills):
             time.sleep(chance.uniform(0, 0.3))
             known = dict(writers.acknowledged)
