@@ -268,6 +268,8 @@ def test_a_proposition_rests_on_unnamed_groups_until_somebody_with_a_name_uphold
         said("o-1", "Affirms", "p") + ':o ekg:retractedAt "2025-02-01T00:00:00Z"^^xsd:dateTime .',
     ):
         assert "p" in of(derive(rumour + more), "unnamedOnly"), more
+    only_what_implies_it = rumour.replace("ekg:content p:p", "ekg:content p:q")
+    assert of(derive(only_what_implies_it), "unnamedOnly") == {"q": "true"}
 
 
 def test_retracted_articles_count_for_nothing_but_their_own_chains() -> None:
