@@ -8,6 +8,7 @@ for what they are with the spaces put in. `words` promises to see a keyword ther
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,8 +28,7 @@ _NUMBER = r"(?:[0-9]++\.[0-9]*+|\.?[0-9]++)[eE][+\-]?[0-9]++ | [0-9]*+\.[0-9]++ 
 
 # In this order: the first that matches at a place is the token. Strings and IRIs come before `#`, `?` and `<` on their own. What has
 # been passed over in vain is taken whole (`open`, `run`) and never given back (`*+`), so that the time is in proportion to the text.
-_TOKEN = re.compile(
-    rf"""
+_TOKEN = rf"""
       (?P<comment> \#[^\n\r]*+ )
     | (?P<string>  \"{{3}}(?:[^"\\]++|\\.|\"{{1,2}}(?!\"))*+\"{{3}} | '{{3}}(?:[^'\\]++|\\.|'{{1,2}}(?!'))*+'{{3}} )
     | (?P<openlong> \"{{3}}.*+ | '{{3}}.*+ )
@@ -44,15 +44,12 @@ _TOKEN = re.compile(
     | (?P<word>    @[A-Za-z][A-Za-z0-9\-]*+ )
     | (?P<space>   \s++ )
     | (?P<other>   . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+    """
 
 # Within a run of letters that is no name, and after a quotation mark whose fellow is missing. An engine might read the latter in
 # another way, `VALUES ?x {"""x#"} SERVICE` as two strings: so nothing in it is taken for a comment or a name.
-_PIECE = re.compile(
-    rf"(?P<number>{_NUMBER})|(?P<word>[A-Za-z][A-Za-z0-9_\-]*+)|(?P<space>\s++)|(?P<other>.)", re.VERBOSE | re.DOTALL
-)
+_PIECE = rf"(?P<number>{_NUMBER})|(?P<word>[A-Za-z][A-Za-z0-9_\-]*+)|(?P<space>\s++)|(?P<other>.)"
+
 
 #: The keywords of SPARQL 1.1 Query and Update of three letters or more, which may stand in one run with another word.
 _KEYWORDS = frozenset(
@@ -70,6 +67,12 @@ _KEYWORDS = frozenset(
 )
 
 
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Compiled when there is something to read: it takes a third of the time in which a query process starts, and most need none."""
+    return re.compile(pattern, re.VERBOSE | re.DOTALL)
+
+
 class Token(NamedTuple):
     """A piece of the text. `kind` is comment, string, iri, variable, blank, number, name (prefixed), word, space or other."""
 
@@ -80,11 +83,11 @@ class Token(NamedTuple):
 
 def tokens(text: str) -> Iterator[Token]:
     """The whole text as tokens, in order; joined they are the text again."""
-    for match in _TOKEN.finditer(text):
+    for match in _compiled(_TOKEN).finditer(text):
         kind = match.lastgroup
         assert kind is not None
         if kind in ("run", "open", "openlong"):
-            for piece in _PIECE.finditer(text, match.start(), match.end()):
+            for piece in _compiled(_PIECE).finditer(text, match.start(), match.end()):
                 assert piece.lastgroup is not None
                 yield Token(piece.lastgroup, piece.group(), piece.start())
         else:
@@ -148,7 +151,7 @@ def undeclared_prefixes(text: str) -> frozenset[str]:
     after_prefix = False
     # Every query is read so, and making tokens costs more than finding them. There are no names within what `tokens` takes apart
     # but keywords there are, so the last of its words counts.
-    for match in _TOKEN.finditer(text):
+    for match in _compiled(_TOKEN).finditer(text):
         kind = match.lastgroup
         if kind == "name":
             (declared if after_prefix else used).add(match.group().partition(":")[0])
@@ -170,7 +173,7 @@ _OPEN = frozenset({"open", "openlong"})
 def _last_word(text: str) -> str:
     """What `tokens` finds last in a text that it takes apart, in upper case, if it is a word."""
     last = ""
-    for piece in _PIECE.finditer(text):
+    for piece in _compiled(_PIECE).finditer(text):
         if piece.lastgroup != "space":
             last = piece.group().upper() if piece.lastgroup == "word" else ""
     return last
