@@ -152,17 +152,16 @@ class Virtuoso(Process):
     def start(self) -> Self:
         self.run("virtuoso-t", "+foreground", "+configfile", "virtuoso.ini")
         # Not before it has said so: the SQL port opens before the server is ready for it.
-        subprocess.run(
-            ["isql-vt", str(self._sql), "dba", "dba", 'exec=GRANT SPARQL_UPDATE TO "SPARQL";'],
-            cwd=self.directory,
-            check=True,
-            capture_output=True,
-            timeout=30,
-        )
+        self._execute('GRANT SPARQL_UPDATE TO "SPARQL"')
         return self
 
+    def _execute(self, statement: str) -> None:
+        command = ["isql-vt", str(self._sql), "dba", "dba", f"exec={statement};"]
+        subprocess.run(command, cwd=self.directory, check=True, capture_output=True, timeout=30)
+
     def clear(self, base: str) -> None:
-        """Remove all graphs under a base."""
+        """Remove all graphs under a base, and stop the queries that nobody waits for any more."""
+        self._execute("txn_killall()")
         found = self.send(
             "query", f'SELECT DISTINCT ?g {{ GRAPH ?g {{ ?s ?p ?o }} FILTER(STRSTARTS(STR(?g), "{base}")) }}'
         )
