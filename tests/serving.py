@@ -184,6 +184,10 @@ class Server:
         """A query by GET."""
         return self.get(f"sparql?{urlencode({'query': query})}", {"Accept": accept})
 
+    def is_evaluating(self) -> bool:
+        """Whether a query has been given to a query process and not come back."""
+        return "\nkg_query_busy 1" in self.get("metrics").text
+
     def count(self, pattern: str = "?s ?p ?o") -> int:
         """How many solutions a pattern has."""
         reply = self.sparql(f"SELECT (COUNT(*) AS ?n) WHERE {{ {pattern} }}")

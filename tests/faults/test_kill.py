@@ -270,7 +270,9 @@ def test_a_query_that_runs_does_not_outlive_a_server_that_is_killed(serve: Serve
 
     asking = threading.Thread(target=ask)
     asking.start()
-    until(lambda: any(processor_time(pid) > 0.5 for pid in server.query_processes()), "the query runs")
+    until(server.is_evaluating, "the query is given to a process")
+    before = {pid: processor_time(pid) for pid in server.query_processes()}
+    until(lambda: any(processor_time(pid) > before[pid] + 0.3 for pid in before), "and it is at it")
     os.kill(server.process.pid, signal.SIGKILL)
     server.process.wait()
     server.require_gone()
