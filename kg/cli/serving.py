@@ -23,8 +23,10 @@ from kg.errors import ConfigurationError
 from kg.library import open_library
 from kg.terms import Base
 
-#: Seconds beyond the limit of a query within which a server that was told to end has ended.
+#: Seconds beyond the limit of a query within which a server that was told to end has ended, and those within which the answers to what
+#: runs can be sent, also that a query took too long.
 _FAREWELL = 3.0
+_LAST_WORDS = 1.5
 
 #: How the web process ends where another one would fare no better.
 _CANNOT_SERVE = 2
@@ -99,7 +101,7 @@ def _serve(listening: socket.socket, patience: float) -> None:
     """What the web process does."""
     from kg.web import process  # a third of a second that the process which only keeps it has no use for
 
-    sys.exit(0 if process.run(listening, patience) else _CANNOT_SERVE)
+    sys.exit(0 if process.run(listening, patience + _LAST_WORDS) else _CANNOT_SERVE)
 
 
 def _listen(settings: Config) -> socket.socket:
