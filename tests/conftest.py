@@ -26,7 +26,7 @@ BASE = "https://kg.example/"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--kills", type=int, default=12, help="how often tests/faults kill each kind of process; 1000 takes hours"
+        "--kills", type=int, default=8, help="how often tests/faults kill each kind of process; 1000 takes hours"
     )
     parser.addoption(
         "--requests",

@@ -288,12 +288,10 @@ def test_long_text_takes_time_in_proportion(piece: str) -> None:
     """A query may be a megabyte; no repetition of a piece makes the expressions search back and forth."""
 
     def seconds(times: int) -> float:
-        text = piece * times
-        took = []
-        for _ in range(2):
-            start = time.process_time()
-            lexis.words(text)
-            took.append(time.process_time() - start)
-        return min(took)
+        start = time.process_time()
+        lexis.words(piece * times)
+        return time.process_time() - start
 
-    assert seconds(20_000) < 40 * max(seconds(2_000), 0.002)
+    short = max(min(seconds(1_500), seconds(1_500)), 0.002)
+    # Ten times as long; in square it would be a hundred times. Once is enough: a busy machine makes any one attempt long.
+    assert any(seconds(15_000) < 40 * short for _ in range(10))
