@@ -50,7 +50,6 @@ _TOKEN = rf"""
 # another way, `VALUES ?x {"""x#"} SERVICE` as two strings: so nothing in it is taken for a comment or a name.
 _PIECE = rf"(?P<number>{_NUMBER})|(?P<word>[A-Za-z][A-Za-z0-9_\-]*+)|(?P<space>\s++)|(?P<other>.)"
 
-
 #: The keywords of SPARQL 1.1 Query and Update of three letters or more, which may stand in one run with another word.
 _KEYWORDS = frozenset(
     re.findall(

@@ -679,7 +679,7 @@ def test_endpoint_that_does_not_answer_is_given_up(
     start = time.monotonic()
     with pytest.raises(ServiceFailed, match=r"within 0\.6 seconds"):
         ask(allow(other.url, timeout=0.6), f"SELECT * {{ SERVICE <{other.url}> {{ ?s ?p ?word }} }}")
-    assert 0.5 < time.monotonic() - start < 10
+    assert 0.5 < time.monotonic() - start < 3
 
 
 def test_deadline_of_the_query_cuts_the_request(allow: Allow, ask: Ask, others: Callable[..., Other]) -> None:
@@ -787,7 +787,7 @@ def test_look_up_that_hangs_is_given_up(allow: Allow, ask: Ask, monkeypatch: pyt
                 allow("http://sparql.example/", timeout=0.4),
                 "SELECT * { SERVICE <http://sparql.example/> { ?s ?p ?o } }",
             )
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 3
     finally:
         over.set()
 

@@ -441,7 +441,7 @@ def test_a_deadline_is_kept_and_the_next_query_is_answered(asked: Library) -> No
     start = time.monotonic()
     with pytest.raises(QueryTimeout) as error:
         ask(asked, ENDLESS, timeout=0.7)
-    assert 0.6 < time.monotonic() - start < 10
+    assert 0.6 < time.monotonic() - start < 2.5
     assert error.value.facts["limit"] == 0.7
     assert ask(asked, "ASK { }").read()
 
@@ -452,7 +452,7 @@ def test_who_goes_away_is_not_waited_for(asked: Library) -> None:
     start = time.monotonic()
     with pytest.raises(CallerGone):
         asked.answer(Query(ENDLESS + " #", base=BASE.iri, timeout=15), caller)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 2
 
 
 PAIRS = (
@@ -971,7 +971,7 @@ def test_bytes_that_trickle_do_not_stretch_the_deadline(oxigraph: Oxigraph, remo
         start = time.monotonic()
         with pytest.raises(QueryTimeout, match=r"0\.8 seconds"):
             ask(library, "SELECT ?x WHERE { ?x ?y 'ODD' }", timeout=0.8)
-        assert 0.7 < time.monotonic() - start < 10
+        assert 0.7 < time.monotonic() - start < 1.6
         assert ended.wait(2), "the connection is closed, so that the server can stop"
 
 

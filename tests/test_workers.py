@@ -337,10 +337,14 @@ def test_a_query_that_waited_for_the_processor_is_not_remembered_as_slow(
         os.kill(pid, signal.SIGSTOP)
     threading.Timer(0.3, lambda: [os.kill(pid, signal.SIGCONT) for pid in held]).start()
     assert ask.value(text) == str(COUNT)
+    assert_goes_before_slow_ones(ask, text, str(COUNT))
+
+
+def assert_goes_before_slow_ones(ask: Ask, text: str, value: str) -> None:
     with slow_queries(ask, 1) as threads:
-        until(lambda: ask.processes.figures()["busy"] == 1, "a slow query runs")
+        until(lambda: ask.processes.figures()["busy"] == 1, "the slow one runs")
         time.sleep(0.2)  # past being quick
-        assert ask.value(text) == str(COUNT)
+        assert ask.value(text) == value
         assert threads[0].is_alive(), "it did not wait for the slow one's end"
 
 
@@ -380,23 +384,10 @@ def test_the_opening_of_a_snapshot_is_nobodys_query(
     """A look-up that happens to be the first on a snapshot is quick, and waits for no slow one."""
     monkeypatch.setattr(process, "QUICK", 0.01)  # so that opening is long beside it
     monkeypatch.setattr(process, "_PATIENCE", 1_000)  # however long it waits for the processor
-    caller, limits = Caller("slow"), Limits(5, MEMORY, 2**20)
-    started = QueryProcesses(2, 4, limits, tmp_path)
-
-    def burn() -> None:
-        with pytest.raises(CallerGone):
-            started.answer(Query(BURN), snapshot, 7, caller)
-
-    burning = threading.Thread(target=burn)
-    burning.start()
+    started = QueryProcesses(2, 4, Limits(5, MEMORY, 2**20), tmp_path)
     try:
-        until(lambda: started.figures()["busy"] == 1, "the slow one runs")
-        time.sleep(0.2)  # past being quick
-        assert Ask(started, snapshot).value("SELECT (1 AS ?n) {}") == "1"
-        assert burning.is_alive(), "it did not wait for the slow one's end"
+        assert_goes_before_slow_ones(Ask(started, snapshot), "SELECT (1 AS ?n) {}", "1")
     finally:
-        caller.hang_up()
-        burning.join(20)
         started.close()
 
 

@@ -23,9 +23,10 @@ from kg.errors import ConfigurationError
 from kg.library import open_library
 from kg.terms import Base
 
-#: Seconds beyond the limit of a query within which a server that was told to end has ended, and those within which the answers to what
-#: runs can be sent, also that a query took too long.
+#: Seconds beyond the limit of a query within which a server that was told to end has ended.
 _FAREWELL = 3.0
+
+#: Those of them within which it sends what became of the queries that ran, also that one took too long.
 _LAST_WORDS = 1.5
 
 #: How the web process ends where another one would fare no better.

@@ -203,9 +203,10 @@ class Process(Child):
         """Whether the query has taken longer than a quick one. Where the machine is busy with other things that time is longer:
         what counts is the processor time that the query has had, up to `_PATIENCE` times as long a wait."""
         took = time.monotonic() - self._sent
-        if took <= QUICK or took >= _PATIENCE * QUICK:
-            return took > QUICK
-        return self._processor_time() - self._used_before > QUICK / 2 + (_OPENING if self._opening else 0)
+        if took <= QUICK:
+            return False
+        enough = QUICK / 2 + (_OPENING if self._opening else 0)
+        return took >= _PATIENCE * QUICK or self._processor_time() - self._used_before > enough
 
     def _processor_time(self) -> float:
         """Seconds of processor time that the process has used."""
